@@ -1,0 +1,1 @@
+"""Layer 1: settings, errors, durable files, clock, canonical JSON, progress."""

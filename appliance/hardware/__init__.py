@@ -1,0 +1,1 @@
+"""Layer 2: inventory of the machine, planning, watching."""

@@ -1,0 +1,1 @@
+"""Layer 6: what installs, verifies and watches the host."""

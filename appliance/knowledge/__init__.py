@@ -1,0 +1,1 @@
+"""Layer 3: retrieval over local documents."""

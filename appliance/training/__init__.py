@@ -1,0 +1,1 @@
+"""Layer 4: recipes and training back ends."""
