@@ -7,6 +7,21 @@ bundle 75-94, host 95-109, hardware 110-119, console 120-124.
 """
 
 from appliance.core.errors.base import ApplianceError, all_errors
+from appliance.core.errors.data import (
+    DatasetDamagedError,
+    DatasetMissingError,
+    FormatUnknownError,
+    IdentifierSearchError,
+    InputCutError,
+    InputEmptyError,
+    InputEncodingError,
+    InputHeaderError,
+    InputInvalidError,
+    InputTooLongError,
+    NothingImportedError,
+    PseudonymKeyError,
+    SplitImpossibleError,
+)
 from appliance.core.errors.general import (
     BusyError,
     DiskFullError,
@@ -19,18 +34,49 @@ from appliance.core.errors.general import (
     ToolFailedError,
     ToolMissingError,
 )
+from appliance.core.errors.learning import (
+    ApprovalMissingError,
+    ConversionFailedError,
+    GateRefusedError,
+    ModelUnknownError,
+    RecipeInvalidError,
+    SampleTooLongError,
+    TrainingDivergedError,
+    WeightsRefusedError,
+)
 
 __all__ = [
     "ApplianceError",
+    "ApprovalMissingError",
     "BusyError",
+    "ConversionFailedError",
+    "DatasetDamagedError",
+    "DatasetMissingError",
     "DiskFullError",
+    "FormatUnknownError",
+    "GateRefusedError",
     "HomeUnusableError",
+    "IdentifierSearchError",
+    "InputCutError",
+    "InputEmptyError",
+    "InputEncodingError",
+    "InputHeaderError",
+    "InputInvalidError",
     "InputMissingError",
+    "InputTooLongError",
     "InterruptedRunError",
+    "ModelUnknownError",
     "NetworkUsedError",
+    "NothingImportedError",
+    "PseudonymKeyError",
+    "RecipeInvalidError",
+    "SampleTooLongError",
     "SettingsInvalidError",
+    "SplitImpossibleError",
     "StateDamagedError",
     "ToolFailedError",
     "ToolMissingError",
+    "TrainingDivergedError",
+    "WeightsRefusedError",
     "all_errors",
 ]
