@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,18 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.fail(f"expected the shared data and vectors at {folder}")
     return folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI nothing may be skipped but what needs a GPU: a test that did not run proves nothing."""
+    if not os.environ.get("CI"):
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    needless = [report.nodeid for report in skipped if "gpu" not in report.keywords]
+    if needless:
+        reporter.write_line("")
+        for node in needless:
+            reporter.write_line(f"skipped, but CI has what it needs: {node}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

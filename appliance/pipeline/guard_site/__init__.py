@@ -1,0 +1,1 @@
+"""The folder that puts the network guard into Python children."""
