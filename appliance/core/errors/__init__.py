@@ -6,6 +6,22 @@ datasets), learning 50-64 (registry, training, evaluation), serving 65-74 (infer
 bundle 75-94, host 95-109, hardware 110-119, console 120-124.
 """
 
+from appliance.core.errors.audit import (
+    AuditEntryRefusedError,
+    AuditEntryUnavailableError,
+    AuditEvidenceError,
+    AuditExportError,
+    AuditFullError,
+    AuditKeyError,
+    AuditLogDamagedError,
+    AuditNoteInvalidError,
+    AuditPeerRefusedError,
+    AuditProofInvalidError,
+    AuditSelfTestError,
+    AuditSubjectErasedError,
+    AuditUnavailableError,
+    AuditWitnessRefusedError,
+)
 from appliance.core.errors.base import ApplianceError, all_errors
 from appliance.core.errors.data import (
     DatasetDamagedError,
@@ -48,6 +64,20 @@ from appliance.core.errors.learning import (
 __all__ = [
     "ApplianceError",
     "ApprovalMissingError",
+    "AuditEntryRefusedError",
+    "AuditEntryUnavailableError",
+    "AuditEvidenceError",
+    "AuditExportError",
+    "AuditFullError",
+    "AuditKeyError",
+    "AuditLogDamagedError",
+    "AuditNoteInvalidError",
+    "AuditPeerRefusedError",
+    "AuditProofInvalidError",
+    "AuditSelfTestError",
+    "AuditSubjectErasedError",
+    "AuditUnavailableError",
+    "AuditWitnessRefusedError",
     "BusyError",
     "ConversionFailedError",
     "DatasetDamagedError",
