@@ -179,13 +179,17 @@ def verify_inclusion(
 def verify_consistency(
     old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
 ) -> bool:
-    """Say whether ``proof`` shows that the tree under ``new_root`` extends ``old_root``."""
+    """Say whether ``proof`` shows that the tree under ``new_root`` extends ``old_root``.
+
+    Nothing can be shown about the empty tree, which any tree extends: a caller who starts from
+    nothing has nothing to compare.
+    """
     if not 0 <= old <= new <= MAX_SIZE or not _hashes(*proof):
         return False
     if old == new:
-        return not proof and old_root == new_root and (old > 0 or old_root == EMPTY_ROOT)
+        return not proof and old_root == new_root
     if old == 0:
-        return not proof and old_root == EMPTY_ROOT
+        return False
     path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
     if not path:
         return False
