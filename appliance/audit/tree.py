@@ -184,12 +184,10 @@ def verify_consistency(
     Nothing can be shown about the empty tree, which any tree extends: a caller who starts from
     nothing has nothing to compare.
     """
-    if not 0 <= old <= new <= MAX_SIZE or not _hashes(*proof):
+    if not 0 < old <= new <= MAX_SIZE or not _hashes(*proof):
         return False
     if old == new:
         return not proof and old_root == new_root
-    if old == 0:
-        return False
     path = [old_root, *proof] if old & (old - 1) == 0 else list(proof)
     if not path:
         return False

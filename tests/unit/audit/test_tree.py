@@ -137,7 +137,7 @@ def test_a_leaf_outside_the_tree_has_no_proof() -> None:
 
 def test_nothing_is_shown_about_the_empty_tree() -> None:
     root = mth(entries(5))
-    assert tree.verify_consistency(0, 0, [], tree.EMPTY_ROOT, tree.EMPTY_ROOT)
+    assert not tree.verify_consistency(0, 0, [], tree.EMPTY_ROOT, tree.EMPTY_ROOT)
     assert not tree.verify_consistency(0, 5, [], tree.EMPTY_ROOT, root)
     assert not tree.verify_consistency(0, 5, [root], tree.EMPTY_ROOT, root)
     assert not tree.verify_consistency(6, 5, [], root, root)
