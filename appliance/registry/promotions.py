@@ -1,0 +1,207 @@
+"""Which model is served: derived from the audit log, and from nothing else.
+
+The gateway serves only a hash that a promotion in the audit log names. There is no file that says
+"current": who can write a file could serve what nobody approved. A promotion is an action in the
+log with the hashes; roll-back is one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from appliance.core.errors import ApprovalMissingError, GateRefusedError, ModelUnknownError
+from appliance.registry.store import ModelStore
+
+PROMOTE = "model.promote"
+ROLLBACK = "model.rollback"
+
+
+@dataclass(frozen=True)
+class LoggedAction:
+    """One finished action of the audit log, as far as promotions need it."""
+
+    index: int
+    action: str
+    object_id: str
+    outcome: str
+    at: str = ""
+    user: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class PromotionLog(Protocol):
+    """Reads the promotions back from the audit log."""
+
+    def finished(self, actions: tuple[str, ...]) -> Iterable[LoggedAction]:
+        """Return the outcomes of ``actions`` in log order, with the intent's object and detail."""
+        ...
+
+
+class Act(Protocol):
+    """The action being recorded."""
+
+    detail: dict[str, Any]
+
+    def refuse(self, reason: str) -> None:
+        """Let the outcome say that this was refused."""
+        ...
+
+
+class ActionRecorder(Protocol):
+    """The part of the audit recorder that a promotion needs."""
+
+    def action(
+        self, name: str, *, object_id: str, detail: dict[str, Any]
+    ) -> AbstractContextManager[Act]:
+        """Write the intent durably, then let the block run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an evaluation said about a GGUF object."""
+
+    hash: str
+    subject: str
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A hash in service, and the entry of the log that put it there."""
+
+    hash: str
+    index: int
+    at: str
+    user: str
+    how: Literal["promote", "rollback"]
+    evaluation: str | None
+    approved_by: str | None
+
+
+class Promotions:
+    """The promotions of one appliance, as its audit log tells them."""
+
+    def __init__(self, log: PromotionLog) -> None:
+        """Read from ``log``."""
+        self._log = log
+
+    def history(self) -> list[Promotion]:
+        """Return every change of the served hash, oldest first."""
+        return [
+            Promotion(
+                hash=entry.object_id,
+                index=entry.index,
+                at=entry.at,
+                user=entry.user,
+                how="promote" if entry.action == PROMOTE else "rollback",
+                evaluation=entry.detail.get("evaluation"),
+                approved_by=entry.detail.get("approved_by"),
+            )
+            for entry in self._log.finished((PROMOTE, ROLLBACK))
+            if entry.outcome == "success"
+        ]
+
+    def current(self) -> Promotion | None:
+        """Return what is to be served now."""
+        history = self.history()
+        return history[-1] if history else None
+
+    def previous(self) -> Promotion | None:
+        """Return what was served before the current hash, following roll-backs back in time."""
+        stack: list[Promotion] = []
+        for one in self.history():
+            if one.how == "rollback":
+                while stack and stack[-1].hash != one.hash:
+                    stack.pop()
+            elif not stack or stack[-1].hash != one.hash:
+                stack.append(one)
+        return stack[-2] if len(stack) > 1 else None
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who asks for a promotion and who agrees; the mode comes from the settings."""
+
+    mode: Literal["demo", "four_eyes"] = "demo"
+    requester: str = ""
+    approver: str | None = None
+
+    def check(self) -> None:
+        """Raise ``ApprovalMissingError`` unless the mode is satisfied."""
+        if self.mode == "demo":
+            return
+        if not self.approver or not self.requester:
+            raise ApprovalMissingError(
+                expected="a second approver (registry.approval is four_eyes)", found="none"
+            )
+        if self.approver.casefold() == self.requester.casefold():
+            raise ApprovalMissingError(
+                expected="an approver other than the requester", found="the same person twice"
+            )
+
+    def detail(self) -> dict[str, Any]:
+        """Return what the log keeps of the approval."""
+        return {"approval": self.mode} | ({"approved_by": self.approver} if self.approver else {})
+
+
+def promote(
+    store: ModelStore,
+    content: str,
+    verdict: Verdict,
+    recorder: ActionRecorder,
+    approval: Approval,
+) -> str:
+    """Put the GGUF object ``content`` into service; return its hash.
+
+    Raises:
+        GateRefusedError: the evaluation said no, or is about another model.
+        ApprovalMissingError: four eyes are asked for and only two looked.
+        StateDamagedError: the files are no longer what the hash says.
+    """
+    manifest = store.get(content)
+    detail = {"evaluation": verdict.hash, "kind": manifest.kind} | approval.detail()
+    detail |= {k: v for k, v in manifest.links.items() if k in {"base_gguf", "adapter"}}
+    with recorder.action(PROMOTE, object_id=manifest.hash, detail=detail) as act:
+        if verdict.subject != manifest.hash:
+            act.refuse("evaluation of another model")
+            raise GateRefusedError(
+                expected=f"an evaluation of {manifest.hash}", found=f"one of {verdict.subject}"
+            )
+        if not verdict.passed:
+            act.refuse("gate")
+            raise GateRefusedError(
+                expected="every threshold of the recipe's gate held",
+                found="; ".join(verdict.reasons) or "the evaluation said no",
+            )
+        approval.check()
+        store.serving(manifest.hash)
+    return manifest.hash
+
+
+def rollback(
+    store: ModelStore, promotions: Promotions, recorder: ActionRecorder, approval: Approval
+) -> str:
+    """Put the hash that was served before back into service; return it.
+
+    Four eyes are not asked for: stepping back to what was approved must be quick.
+
+    Raises:
+        ModelUnknownError: nothing was served before.
+        StateDamagedError: its files are no longer what the hash says.
+    """
+    current, previous = promotions.current(), promotions.previous()
+    if current is None or previous is None:
+        raise ModelUnknownError(
+            expected="an earlier promotion in the audit log",
+            found="none",
+            remedy="Promote another model instead; `appliance models list` shows them.",
+        )
+    detail = {"from": current.hash, "evaluation": previous.evaluation or ""} | approval.detail()
+    with recorder.action(ROLLBACK, object_id=previous.hash, detail=detail):
+        store.serving(previous.hash)
+    return previous.hash
