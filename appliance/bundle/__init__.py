@@ -1,1 +1,1 @@
-"""Layer 6: the signed offline medium, backups."""
+"""The signed offline bundle: build, verify, repair, install, update, roll back; and backups."""
