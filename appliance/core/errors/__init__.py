@@ -23,21 +23,6 @@ from appliance.core.errors.audit import (
     AuditWitnessRefusedError,
 )
 from appliance.core.errors.base import ApplianceError, all_errors
-from appliance.core.errors.data import (
-    DatasetDamagedError,
-    DatasetMissingError,
-    FormatUnknownError,
-    IdentifierSearchError,
-    InputCutError,
-    InputEmptyError,
-    InputEncodingError,
-    InputHeaderError,
-    InputInvalidError,
-    InputTooLongError,
-    NothingImportedError,
-    PseudonymKeyError,
-    SplitImpossibleError,
-)
 from appliance.core.errors.bundle import (
     ActivationFailedError,
     ArchiveRefusedError,
@@ -59,6 +44,21 @@ from appliance.core.errors.bundle import (
     PreflightFailedError,
     RestoreRefusedError,
     VersionUnhealthyError,
+)
+from appliance.core.errors.data import (
+    DatasetDamagedError,
+    DatasetMissingError,
+    FormatUnknownError,
+    IdentifierSearchError,
+    InputCutError,
+    InputEmptyError,
+    InputEncodingError,
+    InputHeaderError,
+    InputInvalidError,
+    InputTooLongError,
+    NothingImportedError,
+    PseudonymKeyError,
+    SplitImpossibleError,
 )
 from appliance.core.errors.general import (
     BusyError,

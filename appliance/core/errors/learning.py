@@ -75,3 +75,21 @@ class ApprovalMissingError(ApplianceError):
     exit_code = 57
     http_status = 403
     remedy = "Have another approver repeat the command with --approved-by."
+
+
+class EvaluationImpossibleError(ApplianceError):
+    """There is nothing here that can be measured."""
+
+    id = "evaluation-impossible"
+    exit_code = 58
+    http_status = 422
+    remedy = "Name a dataset version whose split holds answers or contrastive pairs."
+
+
+class EvaluationMissingError(ApplianceError):
+    """There is no such evaluation."""
+
+    id = "evaluation-missing"
+    exit_code = 59
+    http_status = 404
+    remedy = "List them with: appliance evaluate report; make one with: appliance evaluate run."
