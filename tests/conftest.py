@@ -38,7 +38,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not os.environ.get("CI"):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    assert reporter is not None
+    skipped = reporter.stats.get("skipped", [])
     needless = [report.nodeid for report in skipped if "gpu" not in report.keywords]
     if needless:
         reporter.write_line("")

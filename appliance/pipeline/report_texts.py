@@ -58,12 +58,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "answers": ("What it answers", "O que ele responde"),
     "answers_text": (
         (
-            "Asked through the gateway with an OpenAI client, answered by the promoted adapter. The "
-            "weights are a toy: judge the path, not the prose."
+            "Asked through the gateway with an OpenAI client, answered by the promoted adapter. "
+            "The weights are a toy: judge the path, not the prose."
         ),
         (
-            "Perguntado pelo gateway com um cliente OpenAI, respondido pelo adaptador promovido. Os "
-            "pesos são de brinquedo: julgue o caminho, não a prosa."
+            "Perguntado pelo gateway com um cliente OpenAI, respondido pelo adaptador promovido. "
+            "Os pesos são de brinquedo: julgue o caminho, não a prosa."
         ),
     ),
     "streamed": ("streamed", "em fluxo"),
@@ -106,8 +106,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         (
             "Toy: the weights (a few million, trained here in minutes) and so the answers; the "
             "record counts; the key of the audit log, which is a file. Not a toy: the import, the "
-            "de-identification, the trainer, the conversion, the engine, the gateway, the gate, the "
-            "log and its verification: the same code runs on the target machine."
+            "de-identification, the trainer, the conversion, the engine, the gateway, the gate, "
+            "the log and its verification: the same code runs on the target machine."
         ),
         (
             "De brinquedo: os pesos (alguns milhões, treinados aqui em minutos) e, portanto, as "
