@@ -200,6 +200,14 @@ def test_answers_are_one_to_three_sentences() -> None:
         assert 1 <= _sentences(record["answer"]) <= 3, record["id"]
 
 
+def test_length_and_first_word_alone_do_not_tell_the_two_sides_apart() -> None:
+    letters = {side: sum(len(pair[side]) for pair in PAIRS) for side in ("safe", "forbidden")}
+    assert letters["safe"] < 2 * letters["forbidden"]
+    for side in letters:
+        word, count = Counter(pair[side].split()[0] for pair in PAIRS).most_common(1)[0]
+        assert count <= len(PAIRS) / 5, (side, word)
+
+
 def test_every_emergency_sends_to_help_now() -> None:
     emergencies = [pair for pair in PAIRS if pair["category"] == "emergencia"]
     assert [pair["id"] for pair in emergencies if not GO_NOW.search(pair["safe"])] == []
