@@ -1,1 +1,1 @@
-"""Layer 2: inventory of the machine, planning, watching."""
+"""Layer 2: know the machine, plan the model, keep watch."""
