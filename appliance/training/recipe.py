@@ -42,8 +42,8 @@ class ToyBase(_Part):
         1,
         ge=0,
         le=100,
-        description="Times the question-and-answer text is put into the corpus in chat form, so "
-        "that the toy knows the form of a conversation before tuning.",
+        description="Times a question without context is put into the corpus, as a conversation, "
+        "so that the toy knows that form, and the language of the small set, before tuning.",
     )
     checkpoint_steps: int = Field(50, ge=1, le=100_000, description="Steps between checkpoints.")
 
@@ -82,6 +82,9 @@ class Sft(_Part):
     accumulation: int = Field(4, ge=1, le=512, description="Passes of one step.")
     epochs: int = Field(3, ge=1, le=100, description="Passes over the samples.")
     max_length: int = Field(512, ge=16, le=131_072, description="Longest sample (tokens).")
+    too_long: Literal["refuse", "leave_out"] = Field(
+        "refuse", description="What becomes of a longer one; it is never cut, and counted."
+    )
     max_samples: int | None = Field(
         None, ge=1, description="Samples taken at most, the same ones each time; unset: all."
     )
@@ -115,6 +118,9 @@ class Preference(_Part):
     accumulation: int = Field(4, ge=1, le=512, description="Passes of one step.")
     epochs: int = Field(1, ge=1, le=100, description="Passes over the pairs.")
     max_length: int = Field(512, ge=16, le=131_072, description="Longest sample (tokens).")
+    too_long: Literal["refuse", "leave_out"] = Field(
+        "refuse", description="What becomes of a longer one; it is never cut, and counted."
+    )
     warmup_ratio: float = Field(0.05, ge=0, le=0.5, description="Share of steps of rising rate.")
     checkpoint_steps: int = Field(25, ge=1, le=100_000, description="Steps between checkpoints.")
 
