@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from appliance.core.durable import fsync_dir
-from appliance.core.errors import BundleForeignFileError
+from appliance.core.errors import BundleDamagedError, BundleForeignFileError
 
 FileKind = Literal["file", "folder", "link", "special"]
 
@@ -131,7 +131,7 @@ def read_small(medium: Medium, path: str, limit: int) -> bytes:
         while count := source.readinto(buffer):
             data += buffer[:count]
             if len(data) > limit:
-                raise BundleForeignFileError(
+                raise BundleDamagedError(
                     expected=f"at most {limit} bytes in {path}", found="more, perhaps endless"
                 )
         return bytes(data)

@@ -37,7 +37,7 @@ def safe_path(path: str) -> str:
     if reason is not None:
         raise BundleFormatError(
             expected="plain relative paths in the bundle",
-            found=f"{reason}: {ascii(path[:80])}",
+            found=f"{reason}: {path[:80]!a}",
         )
     return path
 

@@ -1,0 +1,484 @@
+#!/usr/bin/python3
+"""Verify the appliance's medium before anything on it is believed. Plain Python 3, no packages.
+
+    sha256sum verify_bundle.py                 # compare with the paper first
+    python3 -I verify_bundle.py MEDIUM --fingerprint "ab12 cd34 ..." --date 2026-06-01
+
+It reads MEDIUM, runs nothing from it and writes nothing. Exit code 0: every byte is signed and
+nothing else lies there. 1: no. 2: used wrongly. What it checks, in the order of TUF 5.3 to 5.7:
+the root whose SHA-256 is on paper, each newer root (signed by the threshold of the one before
+and by its own), timestamp, snapshot, targets (signatures, hashes, versions, dates), then the
+length and SHA-256 of every block, then that no file, link or device lies there unlisted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import re
+import stat
+import sys
+
+CAPS = {"root": 512000, "timestamp": 16384, "snapshot": 2000000, "targets": 5000000}
+MAX_ROTATIONS = 256
+TOLERATED = ("lost+found", "System Volume Information", ".Trash-1000", ".Spotlight-V100")
+STEP = 1 << 20
+HEX64 = re.compile(r"[0-9a-f]{64}")
+PART = re.compile(r"[A-Za-z0-9._+@=,~!-][A-Za-z0-9 ._+@=,~!-]*")
+
+
+class Refused(Exception):
+    """The answer is no."""
+
+
+# Ed25519 (RFC 8032, 5.1.7), verification only: nothing secret, so plain integers are enough.
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT_M1 = pow(2, (P - 1) // 4, P)
+
+
+def _recover(y, sign):
+    if y >= P:
+        return None
+    x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(x2, (P + 3) // 8, P)
+    if (x * x - x2) % P:
+        x = x * ROOT_M1 % P
+    if (x * x - x2) % P or (x == 0 and sign):
+        return None
+    return P - x if x & 1 != sign else x
+
+
+def _point(data):
+    y = int.from_bytes(data, "little")
+    sign = y >> 255
+    y &= (1 << 255) - 1
+    x = _recover(y, sign)
+    return None if x is None else (x, y, 1, x * y % P)
+
+
+def _add(p, q):
+    a = (p[1] - p[0]) * (q[1] - q[0]) % P
+    b = (p[1] + p[0]) * (q[1] + q[0]) % P
+    c = 2 * p[3] * q[3] * D % P
+    d = 2 * p[2] * q[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return (e * f % P, g * h % P, f * g % P, e * h % P)
+
+
+def _times(n, p):
+    q = (0, 1, 1, 0)
+    while n:
+        if n & 1:
+            q = _add(q, p)
+        p = _add(p, p)
+        n >>= 1
+    return q
+
+
+BASE_Y = 4 * pow(5, P - 2, P) % P
+BASE = (_recover(BASE_Y, 0), BASE_Y, 1, _recover(BASE_Y, 0) * BASE_Y % P)
+
+
+def ed25519_ok(public, message, signature):
+    """Return whether the signature is good."""
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    a, r = _point(public), _point(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if a is None or r is None or s >= L:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
+    left, right = _times(s, BASE), _add(r, _times(h, a))
+    same_x = (left[0] * right[2] - right[0] * left[2]) % P == 0
+    return same_x and (left[1] * right[2] - right[1] * left[2]) % P == 0
+
+
+# ECDSA on P-256 and P-384 (FIPS 186-5, 6.4.2), for keys that live on PKCS#11 tokens.
+CURVES = {
+    "ecdsa-sha2-nistp256": (
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+        0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+        0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+        0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+        hashlib.sha256,
+        32,
+    ),
+    "ecdsa-sha2-nistp384": (
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
+        0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+        0xAA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E082542A385502F25DBF55296C3A545E3872760AB7,
+        0x3617DE4A96262C6F5D9E98BF9292DC29F8F41DBD289A147CE9DA3113B5F0B8C00A60B1CE1D7E819D7A431D7C90EA0E5F,
+        hashlib.sha384,
+        48,
+    ),
+}
+
+
+def _ec_add(p, q, m):
+    if p is None or q is None:
+        return p or q
+    if p[0] == q[0]:
+        if (p[1] + q[1]) % m == 0:
+            return None
+        k = (3 * p[0] * p[0] - 3) * pow(2 * p[1], -1, m)
+    else:
+        k = (q[1] - p[1]) * pow(q[0] - p[0], -1, m)
+    x = (k * k - p[0] - q[0]) % m
+    return (x, (k * (p[0] - x) - p[1]) % m)
+
+
+def _ec_times(n, p, m):
+    q = None
+    while n:
+        if n & 1:
+            q = _ec_add(q, p, m)
+        p = _ec_add(p, p, m)
+        n >>= 1
+    return q
+
+
+def _der_integers(data):
+    def integer(at):
+        size = data[at + 1]
+        body = data[at + 2 : at + 2 + size]
+        if data[at] != 2 or size > 127 or not body or len(body) != size or body[0] & 0x80:
+            raise ValueError("DER")
+        if size > 1 and body[0] == 0 and not body[1] & 0x80:
+            raise ValueError("DER")
+        return int.from_bytes(body, "big"), at + 2 + size
+
+    if data[0] != 0x30 or data[1] > 127 or data[1] != len(data) - 2:
+        raise ValueError("DER")
+    r, at = integer(2)
+    s, at = integer(at)
+    if at != len(data):
+        raise ValueError("DER")
+    return r, s
+
+
+def ecdsa_ok(scheme, pem, message, signature):
+    """Return whether the signature is good; the key is a PEM SubjectPublicKeyInfo."""
+    import base64
+
+    m, b, n, gx, gy, digest, size = CURVES[scheme]
+    try:
+        body = "".join(line for line in pem.splitlines() if not line.startswith("-----"))
+        point = base64.b64decode(body, validate=True)[-2 * size - 1 :]
+        r, s = _der_integers(signature)
+    except (ValueError, IndexError):
+        return False
+    if len(point) != 2 * size + 1 or point[0] != 4 or not (0 < r < n and 0 < s < n):
+        return False
+    x, y = int.from_bytes(point[1 : size + 1], "big"), int.from_bytes(point[size + 1 :], "big")
+    if x >= m or y >= m or (y * y - (x * x * x - 3 * x + b)) % m:
+        return False
+    e, w = int.from_bytes(digest(message).digest(), "big"), pow(s, -1, n)
+    sum_ = _ec_add(_ec_times(e * w % n, (gx, gy), m), _ec_times(r * w % n, (x, y), m), m)
+    return sum_ is not None and sum_[0] % n == r
+
+
+def canonical(value):
+    """Encode as OLPC canonical JSON, the form TUF signs."""
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(canonical(k) + ":" + canonical(value[k]) for k in sorted(value)) + "}"
+    raise Refused("metadata holds a number that is not whole")
+
+
+def _once(pairs):
+    keys = [k for k, _ in pairs]
+    if len(keys) != len(set(keys)):
+        raise Refused("metadata holds a key twice")
+    return dict(pairs)
+
+
+def check_path(path):
+    """Refuse every path that is not plain and relative."""
+    parts = path.split("/")
+    bad = not path or len(path) > 240 or path.startswith("/")
+    if bad or any(p in {"", ".", ".."} or not PART.fullmatch(p) for p in parts):
+        raise Refused("a signed path is not plain: " + ascii(path[:80]))
+    return path
+
+
+def opened(root, path):
+    """Open a regular file below ``root`` without following any link."""
+    parts = path.split("/")
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        fd = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Refused("not a regular file: " + path)
+    return os.fdopen(fd, "rb", buffering=0)
+
+
+class Medium:
+    """The medium, its metadata as read once, and what is listed."""
+
+    def __init__(self, root, now):
+        self.root, self.now, self.listed = root, now, set()
+
+    def small(self, path, cap):
+        try:
+            with opened(self.root, path) as stream:
+                data = b""
+                while piece := stream.read(65536):
+                    data += piece
+                    if len(data) > cap:
+                        raise Refused(f"{path} is longer than {cap} bytes")
+        except OSError as error:
+            raise Refused(f"{path} cannot be read: {error.strerror}") from None
+        self.listed.add(path)
+        return data
+
+    def has(self, path):
+        return os.path.lexists(os.path.join(self.root, *path.split("/")))
+
+
+def parse(data, kind):
+    """Read metadata of one kind."""
+    try:
+        envelope = json.loads(data.decode(), object_pairs_hook=_once)
+        signed = envelope["signed"]
+        if signed["_type"] != kind or not isinstance(signed["version"], int):
+            raise Refused(f"not {kind} metadata")
+        return signed, envelope["signatures"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise Refused(f"the {kind} metadata cannot be read") from None
+
+
+def threshold(root, role, signed, signatures, what):
+    """Refuse unless enough different keys of ``role`` in ``root`` signed."""
+    try:
+        keyids = root["roles"][role]["keyids"]
+        wanted = root["roles"][role]["threshold"]
+        message = canonical(signed).encode()
+        good = set()
+        for signature in signatures:
+            keyid = signature["keyid"]
+            if keyid not in keyids or keyid in good or keyid not in root["keys"]:
+                continue
+            key = root["keys"][keyid]
+            raw = bytes.fromhex(signature["sig"])
+            public = key["keyval"]["public"]
+            if key["scheme"] == "ed25519":
+                ok = ed25519_ok(bytes.fromhex(public), message, raw)
+            else:
+                ok = key["scheme"] in CURVES and ecdsa_ok(key["scheme"], public, message, raw)
+            if ok:
+                good.add(keyid)
+    except (KeyError, TypeError, ValueError):
+        raise Refused(f"{what}: the keys or signatures cannot be read") from None
+    if not isinstance(wanted, int) or wanted < 1 or len(good) < wanted:
+        raise Refused(f"{what} has {len(good)} good signatures, {wanted} are wanted")
+
+
+def not_expired(signed, now, what):
+    """Refuse what is past its date."""
+    try:
+        until = datetime.datetime.strptime(signed["expires"], "%Y-%m-%dT%H:%M:%SZ")
+    except (KeyError, TypeError, ValueError):
+        raise Refused(f"{what} has no date") from None
+    if now >= until:
+        raise Refused(f"{what} expired on {until:%Y-%m-%d} (judged on {now:%Y-%m-%d})")
+
+
+def roots(medium, wanted):
+    """Find the root that is on paper and walk to the newest one."""
+    folder = os.path.join(medium.root, "metadata")
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise Refused(f"metadata/ cannot be read: {error.strerror}") from None
+    versions = sorted(int(n[:-10]) for n in names if n.endswith(".root.json") and n[:-10].isdecimal())
+    if not versions or len(versions) > MAX_ROTATIONS:
+        raise Refused("no root on the medium, or too many")
+    data = {v: medium.small(f"metadata/{v}.root.json", CAPS["root"]) for v in versions}
+    if versions != list(range(versions[0], versions[-1] + 1)):
+        raise Refused("a root version is missing between others")
+    prints = {v: hashlib.sha256(d).hexdigest() for v, d in data.items()}
+    previous = None
+    for version in versions:
+        signed, signatures = parse(data[version], "root")
+        if signed["version"] != version:
+            raise Refused(f"{version}.root.json says it is another version")
+        threshold(signed, "root", signed, signatures, f"root {version}")
+        if previous is not None:
+            threshold(previous, "root", signed, signatures, f"root {version} by the one before")
+        previous = signed
+    anchored = wanted is not None and wanted in prints.values()
+    if wanted is not None and not anchored:
+        raise Refused("no root on the medium has the fingerprint you gave")
+    not_expired(previous, medium.now, "the root")
+    return previous, prints[versions[0]], anchored
+
+
+def linked(medium, meta, path, cap):
+    """Read a metadata file and check it against the file above it."""
+    data = medium.small(path, min(cap, meta.get("length", cap)))
+    hashes = meta.get("hashes", {})
+    if hashlib.sha256(data).hexdigest() != hashes.get("sha256") or len(data) != meta.get("length"):
+        raise Refused(f"{path} is not what the file above it names: two releases mixed, or damage")
+    return data
+
+
+def targets(medium, root):
+    """Return the signed list of files."""
+    stamp, signatures = parse(medium.small("metadata/timestamp.json", CAPS["timestamp"]), "timestamp")
+    threshold(root, "timestamp", stamp, signatures, "the timestamp")
+    not_expired(stamp, medium.now, "the timestamp")
+    current = stamp
+    for kind in ("snapshot", "targets"):
+        meta = current["meta"][f"{kind}.json"]
+        path = f"metadata/{int(meta['version'])}.{kind}.json"
+        signed, signatures = parse(linked(medium, meta, path, CAPS[kind]), kind)
+        threshold(root, kind, signed, signatures, f"the {kind}")
+        not_expired(signed, medium.now, f"the {kind}")
+        if signed["version"] != meta["version"]:
+            raise Refused(f"the {kind} is another version than named")
+        current = signed
+    if "delegations" in current:
+        raise Refused("delegations are not used by this format")
+    return current["targets"]
+
+
+def blocks(listing):
+    """Yield (path, length, sha256, what) for each block that must lie on the medium."""
+    for path, target in sorted(listing.items()):
+        check_path(path)
+        custom = target.get("custom", {})
+        length, whole = target["length"], target["hashes"]["sha256"]
+        size = custom.get("chunk_bytes", max(length, 1))
+        hashes, absent = custom.get("chunks", [whole]), set(custom.get("absent", []))
+        if size < 1 or len(hashes) != max(1, -(-length // size)):
+            raise Refused(f"the block list of {path} does not cover it")
+        for number, name in enumerate(hashes):
+            if not HEX64.fullmatch(name):
+                raise Refused(f"the block list of {path} cannot be read")
+            if number in absent:
+                continue
+            where = path if custom.get("plain") is True else f"chunks/{name[:2]}/{name}"
+            start = number * size
+            yield where, min(size, length - start), name, f"{path} from byte {start}"
+
+
+def prove(medium, path, length, wanted):
+    """Return why the block is not what was signed, or None."""
+    digest, done = hashlib.sha256(), 0
+    try:
+        with opened(medium.root, path) as stream:
+            while done < length:
+                piece = stream.read(min(STEP, length - done))
+                if not piece:
+                    return f"it ends after {done} of {length} bytes"
+                digest.update(piece)
+                done += len(piece)
+            if stream.read(1):
+                return f"it goes on after {length} bytes"
+    except Refused as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.strerror} at byte {done}"
+    return None if digest.hexdigest() == wanted else "its SHA-256 differs"
+
+
+def strangers(medium):
+    """Yield what lies on the medium and is not listed."""
+    folders = {p[:i] for p in medium.listed for i, c in enumerate(p) if c == "/"}
+    for place, inner, names in os.walk(medium.root, onerror=_walk_error):
+        base = os.path.relpath(place, medium.root).replace(os.sep, "/")
+        base = "" if base == "." else base + "/"
+        for name in list(inner):
+            path = base + name
+            link = os.path.islink(os.path.join(place, name))
+            if not base and name in TOLERATED and not link:
+                inner.remove(name)
+            elif link or path not in folders:
+                inner.remove(name)
+                yield path
+        for name in names:
+            real = os.lstat(os.path.join(place, name))
+            if base + name not in medium.listed or not stat.S_ISREG(real.st_mode):
+                yield base + name
+
+
+def _walk_error(error):
+    raise Refused(f"a folder cannot be listed: {error.strerror}")
+
+
+def run(options):
+    """Verify and print; return the exit code."""
+    if options.date:
+        now = datetime.datetime.strptime(options.date, "%Y-%m-%d")
+    else:
+        now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    wanted = re.sub(r"[\s:-]", "", options.fingerprint).lower() if options.fingerprint else None
+    medium = Medium(options.medium, now)
+    root, first, anchored = roots(medium, wanted)
+    print("root fingerprint:", " ".join(first[i : i + 4] for i in range(0, 64, 4)))
+    print("judged on:", now.date(), "(given)" if options.date else "(this machine's clock)")
+    try:
+        wanted_blocks = list(blocks(targets(medium, root)))
+    except (KeyError, TypeError, AttributeError):
+        raise Refused("the signed lists cannot be read") from None
+    seen, total, bad = set(), 0, 0
+    for path, length, digest, what in wanted_blocks:
+        medium.listed.add(path)
+        if path in seen:
+            continue
+        seen.add(path)
+        why = prove(medium, path, length, digest)
+        if why is None:
+            total += length
+        else:
+            bad += 1
+            print(f"DAMAGED {path} ({what}): {why}")
+    for path in strangers(medium):
+        bad += 1
+        print("UNLISTED", ascii(path))
+    print(f"{len(seen)} blocks, {total} bytes proven, {bad} faults")
+    if bad:
+        raise Refused("do not use this medium; have it repaired from a second one")
+    if not anchored:
+        print("NOT YET TRUSTED: compare the fingerprint with the paper and give it: --fingerprint")
+        return 1
+    print("VERIFIED")
+    return 0
+
+
+def main(arguments=None):
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("medium")
+    parser.add_argument("--fingerprint", help="the root's SHA-256 from paper")
+    parser.add_argument("--date", help="today's date, YYYY-MM-DD, from a clock you trust")
+    try:
+        return run(parser.parse_args(arguments))
+    except Refused as error:
+        print("REFUSED:", error)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The supplier and a good medium, made once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from attacker import MemoryMedium, World, load
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="session")
+def pristine(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], MemoryMedium]:
+    """Return a maker of fresh copies of one good medium."""
+    where = tmp_path_factory.mktemp("medium")
+    world.folder(where)
+    files = load(where).files
+    return lambda: MemoryMedium(dict(files))
+
+
+@pytest.fixture
+def medium(pristine: Callable[[], MemoryMedium]) -> MemoryMedium:
+    return pristine()
