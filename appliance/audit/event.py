@@ -2,8 +2,8 @@
 
 A producer builds an :class:`Event` and encodes it (:func:`encode`, RFC 8785). The writer checks
 the bytes (:func:`check_body`) and appends one member that sorts last, ``written``: its own clock,
-the leaf index and the kernel's word on who the peer is. So a producer can neither choose the
-index nor name somebody else's process.
+the shard, the leaf index and the kernel's word on who the peer is. So a producer can neither
+choose the index nor name somebody else's process.
 """
 
 from __future__ import annotations
@@ -89,17 +89,19 @@ _GUARDED = ("reason", "justification", "object_id")
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the writer adds: its clock, the leaf index and the peer as the kernel names it."""
+    """What the writer adds: its clock, the shard, the leaf index, the peer by the kernel."""
 
     at: str
+    log: int
     index: int
     pid: int
     uid: int
 
     def suffix(self) -> bytes:
         """Return the bytes that replace the closing brace of a body."""
-        return b',"written":{"at":"%s","n":%d,"pid":%d,"uid":%d}}' % (
+        return b',"written":{"at":"%s","log":%d,"n":%d,"pid":%d,"uid":%d}}' % (
             self.at.encode(),
+            self.log,
             self.index,
             self.pid,
             self.uid,

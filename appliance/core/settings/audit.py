@@ -20,12 +20,6 @@ class AuditSettings(Section):
         description="Seconds from a durable entry to the signed checkpoint that covers it; 1 s "
         "keeps the promise of 2 s with room for a slow disk.",
     )
-    group_bytes: int = Field(
-        default=1 << 20,
-        ge=65_536,
-        description="Bytes of one group commit at most; 1 MiB is some 1,500 entries, so that "
-        "one flush stays near 5 ms on an ordinary disk.",
-    )
     pending_bytes: int = Field(
         default=32 << 20,
         ge=1 << 20,
@@ -47,11 +41,23 @@ class AuditSettings(Section):
         default_factory=list,
         description="User ids that may write besides root and the writer's own.",
     )
+    components: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="User id (as text) to the components it may name; a user id that is not "
+        "listed may name any but the writer's own. Bounds what a taken-over component can forge.",
+    )
+    wal_segment_bytes: int = Field(
+        default=32 << 20,
+        ge=1 << 20,
+        description="Bytes of a write-ahead segment before the next begins; 32 MiB replays in "
+        "well under 1 s.",
+    )
     idle_exit_s: float = Field(
-        default=60.0,
+        default=15.0,
         ge=0,
         description="Seconds without a peer after which a writer started on demand leaves; 0 "
-        "means never. 60 s outlives the pauses of a pipeline. As a service it stays.",
+        "means never. A pipeline keeps its connection, so 15 s only bridge two commands; as a "
+        "service the writer stays.",
     )
     start_timeout_s: float = Field(
         default=20.0,

@@ -1,0 +1,91 @@
+"""The writer's two threads: one makes groups durable, one keeps the tile folder.
+
+Both release the interpreter while the disk works. What they finish comes back through
+``results`` and a byte in the wake pipe, so that the log itself stays on one thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.core.durable import from_os_error
+from appliance.core.errors import ApplianceError, AuditFullError, DiskFullError
+
+RETRY_S = 0.25  # how often a tile that found no space is tried again
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job: its name, what it was about, what it returned or raised."""
+
+    job: str
+    about: Any
+    value: Any = None
+    error: Exception | None = None
+
+
+class Worker(threading.Thread):
+    """Runs jobs in order. A job that finds the disk full is tried again when ``retry`` is set."""
+
+    def __init__(
+        self, name: str, results: deque[Result], wake: Callable[[], None], *, retry: bool
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._jobs: queue.SimpleQueue[tuple[str, Any, Callable[[], Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._results = results
+        self._wake = wake
+        self._retry = retry
+        self.full = False
+        self.giving_up = False
+        self.waiting = 0  # jobs handed over whose result was not taken back
+
+    def put(self, job: str, about: Any, work: Callable[[], Any]) -> None:
+        """Hand over a job."""
+        self.waiting += 1
+        self._jobs.put((job, about, work))
+
+    def end(self) -> None:
+        """Let the thread end after what it has."""
+        self._jobs.put(None)
+
+    def run(self) -> None:
+        """Do the jobs."""
+        while (item := self._jobs.get()) is not None:
+            job, about, work = item
+            self._results.append(self._do(job, about, work))
+            self._wake()
+
+    def _do(self, job: str, about: Any, work: Callable[[], Any]) -> Result:
+        while True:
+            try:
+                value = work()
+            except Exception as error:  # noqa: BLE001 - the thread that serves peers decides
+                known = _known(error)
+                if self._retry and isinstance(known, DiskFullError) and not self.giving_up:
+                    self.full = True
+                    time.sleep(RETRY_S)
+                    continue
+                return Result(job, about, error=known)
+            self.full = False
+            return Result(job, about, value)
+
+
+def _known(error: Exception) -> Exception:
+    if isinstance(error, OSError) and not isinstance(error, ApplianceError):
+        from pathlib import Path
+
+        return from_os_error(error, Path(str(error.filename or "the audit folder")))
+    return error
+
+
+def disk_full(error: Exception | None) -> bool:
+    """Tell whether ``error`` says that there is no space."""
+    return isinstance(error, (AuditFullError, DiskFullError))
