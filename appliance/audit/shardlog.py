@@ -97,7 +97,7 @@ class ShardLog:
         self.clock = place.clock
         self.frontier = frontier
         self.wal = wal
-        self.store = TileStore(folder)
+        self.store = TileStore(place.folder)
         self.open_intents: dict[str, int] = {}
         self.last_time = ""
         self.next_index = frontier.size
