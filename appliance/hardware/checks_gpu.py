@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from appliance.hardware.inventory import Gpu
@@ -19,6 +20,7 @@ TROUBLE = {
     0x40: "reason_hw_thermal",
     0x80: "reason_power_brake",
 }
+_TROUBLES = sum(TROUBLE)
 # A BAR1 this share of the card's memory or more is a resized one; without it, it is 256 MiB.
 _RESIZED = 0.9
 
@@ -85,56 +87,69 @@ def _cuda(bench: Bench, rule: GpuRule) -> None:
     bench.judge("gpu.cuda", good, wanted, found, version=rule.cuda_min, topics="nvml nvidia-smi")
 
 
-def _each(
-    bench: Bench,
-    name: str,
-    wanted: str,
-    gpus: list[Gpu],
-    measure: Callable[[Gpu], Any],
-    good: Callable[[Any], bool],
-    show: Callable[[Any], str] = str,
-    **fields: object,
-) -> None:
+@dataclass(frozen=True)
+class Measure:
+    """One value of every card: how to read it, when it is good, how to show it."""
+
+    name: str
+    wanted: str
+    value: Callable[[Gpu], Any]
+    good: Callable[[Any], bool]
+    show: Callable[[Any], str] = str
+
+
+def _each(bench: Bench, what: Measure, gpus: list[Gpu], **fields: object) -> None:
     """Judge one value of every card: a bad one decides, else an unknown one, else it passes."""
-    values = [(g, measure(g)) for g in gpus]
-    shown = ", ".join(f"{g.bus_id}: {'?' if v is None else show(v)}" for g, v in values)
-    known = [good(v) for _, v in values if v is not None]
+    values = [(g, what.value(g)) for g in gpus]
+    shown = ", ".join(f"{g.bus_id}: {'?' if v is None else what.show(v)}" for g, v in values)
+    known = [what.good(v) for _, v in values if v is not None]
     if known and not all(known):
-        bench.judge(name, False, wanted, shown, **fields)  # noqa: FBT003 - judged: no
+        bench.judge(what.name, False, what.wanted, shown, **fields)  # noqa: FBT003 - judged: no
     elif len(known) < len(values):
-        bench.unknown(name, wanted, "nvml", "nvidia-smi", "nvidia-version", "pci")
+        bench.unknown(what.name, what.wanted, "nvml", "nvidia-smi", "nvidia-version", "pci")
     else:
-        bench.judge(name, True, wanted, shown)  # noqa: FBT003 - judged: yes
+        bench.judge(what.name, True, what.wanted, shown)  # noqa: FBT003 - judged: yes
 
 
 def _memory(bench: Bench, rule: GpuRule, gpus: list[Gpu]) -> None:
     wanted = bench.say("at_least", value=spelled(rule.memory_gib_min), unit="GiB")
-    _each(
-        bench,
+    measure = Measure(
         "gpu.memory",
         bench.say("each_card", value=wanted),
-        gpus,
         lambda g: g.vram_bytes,
         lambda v: v >= rule.memory_gib_min * GIB,
         lambda v: f"{spelled(v / GIB)} GiB",
     )
+    _each(bench, measure, gpus)
 
 
 def _links(bench: Bench, rule: GpuRule, gpus: list[Gpu]) -> None:
     """PCIe width now and generation at most (an idle card lowers its generation, not its width)."""
-    if rule.pcie_width_min is not None:
-        need = rule.pcie_width_min
-        _each(bench, "gpu.pcie_width", f"x{need}", gpus, lambda g: g.pcie_width,
-              lambda v: v >= need, lambda v: f"x{v}", width=need)  # fmt: skip
-    if rule.pcie_generation_min is not None:
-        least = rule.pcie_generation_min
+    if (need := rule.pcie_width_min) is not None:
+        width = Measure(
+            "gpu.pcie_width",
+            f"x{need}",
+            lambda g: g.pcie_width,
+            lambda v: v >= need,
+            lambda v: f"x{v}",
+        )
+        _each(bench, width, gpus, width=need)
+    if (least := rule.pcie_generation_min) is not None:
         wanted = bench.say("version_min", version=least)
-        _each(bench, "gpu.pcie_generation", wanted, gpus, lambda g: g.pcie_gen_max,
-              lambda v: v >= least, generation=least)  # fmt: skip
+        generation = Measure(
+            "gpu.pcie_generation", wanted, lambda g: g.pcie_gen_max, lambda v: v >= least
+        )
+        _each(bench, generation, gpus, generation=least)
     if rule.resizable_bar:
         floor = rule.memory_gib_min * GIB * _RESIZED
-        _each(bench, "gpu.resizable_bar", bench.say("on"), gpus, lambda g: g.bar1_bytes,
-              lambda v: v >= floor, lambda v: f"BAR1 {spelled(v / (1 << 20))} MiB")  # fmt: skip
+        bar = Measure(
+            "gpu.resizable_bar",
+            bench.say("on"),
+            lambda g: g.bar1_bytes,
+            lambda v: v >= floor,
+            lambda v: f"BAR1 {spelled(v / (1 << 20))} MiB",
+        )
+        _each(bench, bar, gpus)
 
 
 def _condition(bench: Bench, rule: GpuRule, gpus: list[Gpu]) -> None:
@@ -147,21 +162,49 @@ def _condition(bench: Bench, rule: GpuRule, gpus: list[Gpu]) -> None:
     def reasons(value: int) -> str:
         return ", ".join(n for bit, n in names.items() if value & bit) or say("not_throttled")
 
-    _each(bench, "gpu.throttling", say("not_throttled"), gpus, lambda g: g.throttle_reasons,
-          lambda v: not any(v & bit for bit in TROUBLE), reasons)  # fmt: skip
+    full = say("not_throttled")
+    speed = Measure(
+        "gpu.throttling", full, lambda g: g.throttle_reasons, lambda v: not v & _TROUBLES, reasons
+    )
+    _each(bench, speed, gpus)
     if (hottest := rule.temperature_c_max) is not None:
-        wanted = say("at_most", value=hottest, unit="C")
-        _each(bench, "gpu.temperature", wanted, gpus, lambda g: g.temperature_c,
-              lambda v: v <= hottest, lambda v: f"{v:g} C")  # fmt: skip
+        most = say("at_most", value=hottest, unit="C")
+        heat = Measure(
+            "gpu.temperature",
+            most,
+            lambda g: g.temperature_c,
+            lambda v: v <= hottest,
+            lambda v: f"{v:g} C",
+        )
+        _each(bench, heat, gpus)
+    _power(bench, rule, gpus)
+    mig = Measure(
+        "gpu.mig", say("off"), _mig, lambda v: not v, lambda v: say("on") if v else say("off")
+    )
+    _each(bench, mig, gpus)
+
+
+def _power(bench: Bench, rule: GpuRule, gpus: list[Gpu]) -> None:
+    """Power limit and error correction, where the profile asks for them."""
+    say = bench.say
     if (watt := rule.power_limit_w_min) is not None:
-        wanted = say("at_least", value=watt, unit="W")
-        _each(bench, "gpu.power_limit", wanted, gpus, lambda g: g.power_limit_w,
-              lambda v: v >= watt, lambda v: f"{v:g} W", watt=watt)  # fmt: skip
+        limit = Measure(
+            "gpu.power_limit",
+            say("at_least", value=watt, unit="W"),
+            lambda g: g.power_limit_w,
+            lambda v: v >= watt,
+            lambda v: f"{v:g} W",
+        )
+        _each(bench, limit, gpus, watt=watt)
     if rule.ecc:
-        _each(bench, "gpu.ecc", say("no_ecc_errors"), gpus, _ecc_errors, lambda v: v == 0,
-              lambda v: say("off") if v < 0 else f"{v}")  # fmt: skip
-    _each(bench, "gpu.mig", say("off"), gpus, _mig, lambda v: not v,
-          lambda v: say("on") if v else say("off"))  # fmt: skip
+        ecc = Measure(
+            "gpu.ecc",
+            say("no_ecc_errors"),
+            _ecc_errors,
+            lambda v: v == 0,
+            lambda v: say("off") if v < 0 else f"{v}",
+        )
+        _each(bench, ecc, gpus)
 
 
 def _ecc_errors(gpu: Gpu) -> int | None:

@@ -87,7 +87,7 @@ def _disks(bench: Bench) -> None:
         found = ", ".join(_size(d) for d in big or rest) or say("no_second_disk")
         bench.judge("disk.data", bool(big), wanted, found, size=spelled(rule.data_gb_min))
     if rule.health:
-        _health(bench, [d for d in fixed if d.kind in {"nvme", "sata"}])
+        _health(bench, fixed)
     if rule.encryption:
         open_disks = [d.name for d in fixed if not d.encrypted]
         found = say("not_encrypted", disks=", ".join(open_disks)) if open_disks else ""
@@ -99,20 +99,26 @@ def _system_disk(bench: Bench, disks: list[Disk]) -> Disk | None:
     """Judge the disk the system is on, or before installing the best one it could go on."""
     rule = bench.profile.disks
     size = rule.system_gb_min or 0
-    fit = [
-        d
-        for d in disks
-        if (d.size_bytes or 0) >= size * GB and (d.kind == "nvme" or not rule.system_nvme)
-    ]
+    kinds = {"nvme", "virtual"} if rule.system_nvme else {d.kind for d in disks}
+    fit = [d for d in disks if (d.size_bytes or 0) >= size * GB and d.kind in kinds]
     fit.sort(key=lambda d: ("/" not in d.mountpoints, d.kind != "nvme", d.size_bytes or 0))
     wanted = bench.say("disk_min_nvme" if rule.system_nvme else "disk_min", value=spelled(size))
     found = _size(fit[0]) if fit else ", ".join(_size(d) for d in disks) or bench.say("none")
-    bench.judge("disk.system", bool(fit), wanted, found, size=spelled(size))
-    return fit[0] if fit else None
+    if fit and fit[0].kind == "virtual" and rule.system_nvme:
+        bench.warn("disk.system", wanted, found, bench.say("fix.disk.system_virtual"))
+    else:
+        bench.judge("disk.system", bool(fit), wanted, found, size=spelled(size))
+    return fit[0] if fit else next((d for d in disks if "/" in d.mountpoints), None)
 
 
 def _health(bench: Bench, disks: list[Disk]) -> None:
     wanted = bench.say("all_healthy")
+    real = [d for d in disks if d.kind in {"nvme", "sata"}]
+    if disks and not real:
+        found = ", ".join(_size(d) for d in disks)
+        bench.warn("disk.health", wanted, found, bench.say("fix.disk.health_virtual"))
+        return
+    disks = real
     failing = [d.name for d in disks if d.healthy is False]
     unasked = [d.name for d in disks if d.healthy is None]
     if failing:

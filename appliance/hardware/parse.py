@@ -33,6 +33,9 @@ def parse(probes: Probes, cards: dict[str, str]) -> Inventory:
             inventory.why_unknown[name] = f"{reading.status}: {reading.reason}"
     inventory.driver = parse_driver(probes)
     inventory.gpus = parse_gpus(probes, cards)
+    told = mapping(probes.read("nvml").json()).get("gpus")
+    if inventory.gpus and not told and "nvml" not in inventory.why_unknown:
+        inventory.why_unknown["nvml"] = "driver: it does not speak for the cards"
     inventory.cpu = parse_cpu(probes)
     inventory.memory = parse_memory(probes)
     inventory.disks = parse_disks(probes)

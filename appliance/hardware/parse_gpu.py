@@ -15,6 +15,7 @@ MIB = 1 << 20
 _GENERATIONS = {"2.5": 1, "5.0": 2, "5": 2, "8.0": 3, "8": 3, "16.0": 4, "16": 4}
 _GENERATIONS |= {"32.0": 5, "32": 5, "64.0": 6, "64": 6}
 _SMI_COLUMNS = 18
+_ADDRESS = re.compile(r"(?:[0-9a-fA-F]{4})?([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])")
 _LARGEST_BAR = 1  # BAR1 is the aperture onto the card's memory
 
 
@@ -37,6 +38,9 @@ def parse_driver(probes: Probes) -> Driver:
         driver.peers = [p for p in nvml.get("peers") or [] if isinstance(p, dict)]
     elif (rows := _smi_rows(probes)) and re.fullmatch(r"[\d.]+", rows[0][3]):
         driver.version, driver.source = rows[0][3], "nvidia-smi"
+        said = probes.read("nvidia-smi-version").text
+        told = re.search(r"^CUDA Version\s*: (\d+\.\d+)\s*$", said, re.MULTILINE)
+        driver.cuda = told.group(1) if told else None
     return driver
 
 
@@ -68,8 +72,12 @@ def _merge(bus: Gpu | None, told: Gpu) -> Gpu:
 
 def address(text: Any) -> str:
     """Return a bus id in the kernel's form: ``00000000:01:00.0`` becomes ``0000:01:00.0``."""
-    match = re.fullmatch(r"(?:[0-9a-fA-F]{4})?([0-9a-fA-F]{4}:[0-9a-fA-F:.]+)", str(text).strip())
+    match = _ADDRESS.fullmatch(str(text).strip())
     return match.group(1).lower() if match else str(text)
+
+
+def _is_address(text: str) -> bool:
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def _generation(text: Any) -> int | None:
@@ -149,7 +157,7 @@ def _smi_rows(probes: Probes) -> list[list[str]]:
     """Rows of ``nvidia-smi --format=csv,noheader,nounits``; a row of another form is dropped."""
     reading = probes.read("nvidia-smi")
     rows = [[c.strip() for c in line.split(",")] for line in reading.text.splitlines()]
-    return [r for r in rows if reading.ok and len(r) == _SMI_COLUMNS and integer(r[0]) is not None]
+    return [r for r in rows if reading.ok and len(r) == _SMI_COLUMNS and _is_address(r[2])]
 
 
 def _from_smi(row: list[str]) -> Gpu:

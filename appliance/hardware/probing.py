@@ -73,6 +73,13 @@ def smart_disks(lsblk: Reading) -> list[str]:
     return [n for n in names if n.startswith(("nvme", "sd")) and n.isalnum()]
 
 
+def block_devices_only(df: Reading) -> Reading:
+    """Keep of ``df`` the head and the file systems on block devices."""
+    lines = df.text.splitlines(keepends=True)
+    kept = lines[:1] + [line for line in lines[1:] if line.startswith("/dev/")]
+    return Reading(df.status, "".join(kept), df.reason)
+
+
 def collect(
     system: System, nvml: Callable[[], Reading], *, nvidia_present: Callable[[], bool]
 ) -> FixedProbes:
@@ -93,6 +100,7 @@ def collect(
             for name in smart_disks(lsblk)
         }
         readings |= {name: future.result() for name, future in (commands | smart).items()}
+        readings["df"] = block_devices_only(readings["df"])
         readings |= gpu.result()
     return FixedProbes(readings)
 
@@ -107,4 +115,8 @@ def gpu_readings(
     first = nvml()
     if first.ok:
         return {"nvml": first, "nvidia-smi": Reading(Status.ABSENT, reason="NVML answered")}
-    return {"nvml": first, "nvidia-smi": system.run(SMI)}
+    second = system.run(SMI)
+    if not second.ok:
+        return {"nvml": first, "nvidia-smi": second}
+    version = system.run(("nvidia-smi", "--version"))
+    return {"nvml": first, "nvidia-smi": second, "nvidia-smi-version": version}

@@ -17,6 +17,7 @@ _PATTERNS = (
     re.compile(r"\b(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}\b"),  # MAC
     re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"),  # UUID
     re.compile(r"(?<=\()[^\s()@]+@[^\s()]+(?=\))"),  # builder@host in /proc/version
+    re.compile(r"(?<=/home/)[^/\s\"]+|(?<=/media/)[^/\s\"]+"),  # people's mount points
     re.compile(r"\b(?:eui|naa|nvme|uuid)\.[0-9a-fA-F-]{8,}", re.IGNORECASE),
 )
 _LINES = re.compile(

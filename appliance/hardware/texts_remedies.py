@@ -7,14 +7,17 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "{hint} Then run the check again.",
         "{hint} Depois repita a verificação.",
     ),
-    "hint.denied": ("Run the check as root (sudo).", "Execute a verificação como root (sudo)."),
+    "hint.denied": (
+        "Run the check as root (sudo).",
+        "Execute a verificação como root (sudo).",
+    ),
     "hint.no-tool": (
         "Install the program from the signed medium ({why}).",
         "Instale o programa a partir da mídia assinada ({why}).",
     ),
     "hint.timeout": (
-        "The program hangs: restart the machine; if it hangs again, reseat the card or the disk.",
-        "O programa travou: reinicie a máquina; se travar de novo, reencaixe a placa ou o disco.",
+        ("The program hangs: restart the machine; if it hangs again, reseat the card or the disk."),
+        ("O programa travou: reinicie a máquina; se travar de novo, reencaixe a placa ou o disco."),
     ),
     "hint.not-recorded": (
         "The recording is incomplete: record the machine again with --record.",
@@ -26,12 +29,13 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "fix.gpu.count": (
         (
-            "Switch off, reseat the cards and their power plugs, enable Above 4G Decoding in the "
-            "firmware setup, start again; a card still missing goes back to the supplier."
+            "Switch off, reseat the cards and their power plugs, enable Above 4G Decoding in "
+            "the firmware setup, start again; a card still missing goes back to the supplier."
         ),
         (
             "Desligue, reencaixe as placas e os cabos de energia, ative Above 4G Decoding na "
-            "configuração do firmware e ligue de novo; se a placa ainda faltar, devolva ao fornecedor."
+            "configuração do firmware e ligue de novo; se a placa ainda faltar, devolva ao "
+            "fornecedor."
         ),
     ),
     "fix.gpu.model": (
@@ -40,22 +44,24 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "fix.gpu.memory": (
         (
-            "This card is too small for the profile: replace it, or ask `appliance hardware plan` "
-            "which model fits."
+            "This card is too small for the profile: replace it, or ask `appliance hardware "
+            "plan` which model fits."
         ),
         (
-            "Esta placa é pequena demais para o perfil: troque-a, ou veja com "
-            "`appliance hardware plan` qual modelo cabe."
+            "Esta placa é pequena demais para o perfil: troque-a, ou veja com `appliance "
+            "hardware plan` qual modelo cabe."
         ),
     ),
     "fix.gpu.driver": (
         (
-            "Install the NVIDIA driver {version} or newer (open kernel module) from the signed medium "
-            "with `appliance host provision`, then restart. With Secure Boot, enrol the module's key."
+            "Install the NVIDIA driver {version} or newer (open kernel module) from the signed "
+            "medium with `appliance host provision`, then restart. With Secure Boot, enrol the "
+            "module's key."
         ),
         (
-            "Instale o driver NVIDIA {version} ou mais novo (módulo aberto) a partir da mídia assinada "
-            "com `appliance host provision` e reinicie. Com Secure Boot, registre a chave do módulo."
+            "Instale o driver NVIDIA {version} ou mais novo (módulo aberto) a partir da mídia "
+            "assinada com `appliance host provision` e reinicie. Com Secure Boot, registre a "
+            "chave do módulo."
         ),
     ),
     "fix.gpu.cuda": (
@@ -64,32 +70,34 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "fix.gpu.kernel_module": (
         (
-            "Replace the closed kernel module by the open one (package nvidia-driver-*-open), then "
-            "restart: this card is not found by the closed module."
+            "Replace the closed kernel module by the open one (package nvidia-driver-*-open), "
+            "then restart: this card is not found by the closed module."
         ),
         (
-            "Troque o módulo fechado do kernel pelo aberto (pacote nvidia-driver-*-open) e reinicie: "
-            "o módulo fechado não encontra esta placa."
+            "Troque o módulo fechado do kernel pelo aberto (pacote nvidia-driver-*-open) e "
+            "reinicie: o módulo fechado não encontra esta placa."
         ),
     ),
     "fix.gpu.pcie_width": (
         (
-            "Switch off and move the card to a slot wired x{width} to the processor (see the board's "
-            "manual); take out what shares its lanes (an M.2 disk often does); clean and reseat it."
+            "Switch off and move the card to a slot wired x{width} to the processor (see the "
+            "board's manual); take out what shares its lanes (an M.2 disk often does); clean "
+            "and reseat it."
         ),
         (
-            "Desligue e mude a placa para um slot ligado em x{width} ao processador (veja o manual da "
-            "placa-mãe); retire o que divide as linhas (muitas vezes um M.2); limpe e reencaixe."
+            "Desligue e mude a placa para um slot ligado em x{width} ao processador (veja o "
+            "manual da placa-mãe); retire o que divide as linhas (muitas vezes um M.2); limpe e"
+            " reencaixe."
         ),
     ),
     "fix.gpu.pcie_generation": (
         (
-            "Set the slot to generation {generation} (or Auto) in the firmware setup, update the "
-            "firmware, and take out riser cables."
+            "Set the slot to generation {generation} (or Auto) in the firmware setup, update "
+            "the firmware, and take out riser cables."
         ),
         (
-            "Coloque o slot em geração {generation} (ou Auto) na configuração do firmware, atualize o "
-            "firmware e retire cabos riser."
+            "Coloque o slot em geração {generation} (ou Auto) na configuração do firmware, "
+            "atualize o firmware e retire cabos riser."
         ),
     ),
     "fix.gpu.resizable_bar": (
@@ -98,12 +106,12 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "fix.gpu.throttling": (
         (
-            "Clean the fans and filters, leave a free slot between the cards, check that every power "
-            "plug is fully in and the room is below 27 C."
+            "Clean the fans and filters, leave a free slot between the cards, check that every "
+            "power plug is fully in and the room is below 27 C."
         ),
         (
-            "Limpe ventoinhas e filtros, deixe um slot livre entre as placas, confira se cada cabo de "
-            "energia está bem encaixado e se a sala está abaixo de 27 C."
+            "Limpe ventoinhas e filtros, deixe um slot livre entre as placas, confira se cada "
+            "cabo de energia está bem encaixado e se a sala está abaixo de 27 C."
         ),
     ),
     "fix.gpu.temperature": (
@@ -115,7 +123,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "Aumente o limite: nvidia-smi -pl {watt} (como root), se a fonte permitir.",
     ),
     "fix.gpu.ecc": (
-        "Switch ECC on (nvidia-smi -e 1, then restart); with uncorrected errors replace the card.",
+        (
+            "Switch ECC on (nvidia-smi -e 1, then restart); with uncorrected errors replace the"
+            " card."
+        ),
         "Ligue o ECC (nvidia-smi -e 1 e reinicie); com erros não corrigidos, troque a placa.",
     ),
     "fix.gpu.mig": (
@@ -136,7 +147,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "fix.memory.size": (
         "Add memory modules up to {gib} GiB; check that all modules are seated and seen.",
-        "Instale módulos de memória até {gib} GiB; confira se todos estão encaixados e visíveis.",
+        ("Instale módulos de memória até {gib} GiB; confira se todos estão encaixados e visíveis."),
     ),
     "fix.disk.system": (
         "Fit an NVMe disk of at least {size} GB for the system.",
@@ -163,27 +174,30 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "Desligue o CSM (boot legado) na configuração do firmware e reinstale o sistema.",
     ),
     "fix.platform.secure_boot": (
-        "Enable Secure Boot in the firmware setup (standard keys); keep the recovery key at hand.",
         (
-            "Ative o Secure Boot na configuração do firmware (chaves padrão); tenha à mão a chave de "
-            "recuperação."
+            "Enable Secure Boot in the firmware setup (standard keys); keep the recovery key at"
+            " hand."
+        ),
+        (
+            "Ative o Secure Boot na configuração do firmware (chaves padrão); tenha à mão a "
+            "chave de recuperação."
         ),
     ),
     "fix.platform.tpm": (
         "Enable the TPM in the firmware setup (Intel PTT or AMD fTPM), or fit a TPM 2.0 module.",
         (
-            "Ative o TPM na configuração do firmware (Intel PTT ou AMD fTPM), ou instale um módulo "
-            "TPM 2.0."
+            "Ative o TPM na configuração do firmware (Intel PTT ou AMD fTPM), ou instale um "
+            "módulo TPM 2.0."
         ),
     ),
     "fix.platform.virtualisation": (
         (
-            "Install on the machine itself or in a full virtual machine with the cards passed through; "
-            "{virt} is not one."
+            "Install on the machine itself or in a full virtual machine with the cards passed "
+            "through; {virt} is not one."
         ),
         (
-            "Instale na própria máquina ou em máquina virtual completa com as placas repassadas; "
-            "{virt} não é isso."
+            "Instale na própria máquina ou em máquina virtual completa com as placas "
+            "repassadas; {virt} não é isso."
         ),
     ),
     "fix.platform.os": (
@@ -196,8 +210,8 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "fix.engine.docker": (
         (
-            "Nothing before installing: `appliance host provision` installs it from the medium; "
-            "afterwards: systemctl start docker."
+            "Nothing before installing: `appliance host provision` installs it from the medium;"
+            " afterwards: systemctl start docker."
         ),
         (
             "Nada antes de instalar: `appliance host provision` instala pela mídia; depois: "
@@ -214,8 +228,8 @@ REMEDIES: dict[str, tuple[str, str]] = {
             "timesyncd), wait a minute: the audit log needs the right time."
         ),
         (
-            "Aponte o relógio para o servidor NTP do hospital (timedatectl set-ntp true; chrony ou "
-            "timesyncd) e espere um minuto: a trilha de auditoria precisa da hora certa."
+            "Aponte o relógio para o servidor NTP do hospital (timedatectl set-ntp true; chrony"
+            " ou timesyncd) e espere um minuto: a trilha de auditoria precisa da hora certa."
         ),
     ),
     "fix.question": (
@@ -229,5 +243,21 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "fix.recording.complete": (
         "Record the machine again with --record and send the whole folder.",
         "Grave a máquina de novo com --record e envie a pasta inteira.",
+    ),
+    "fix.disk.system_virtual": (
+        "A virtual disk hides what it lies on: see on the host that it is NVMe storage.",
+        "Um disco virtual esconde onde está: confira no hospedeiro que é armazenamento NVMe.",
+    ),
+    "fix.disk.health_virtual": (
+        "Virtual disks have no health of their own: watch the disks on the host (smartctl).",
+        "Discos virtuais não têm saúde própria: acompanhe os discos no hospedeiro (smartctl).",
+    ),
+    "hint.no-smart": (
+        "Run as root (sudo) with smartmontools installed.",
+        "Execute como root (sudo) com smartmontools instalado.",
+    ),
+    "hint.driver": (
+        "Settle the checks of the driver and its kernel module first.",
+        "Resolva antes as verificações do driver e do seu módulo do kernel.",
     ),
 }

@@ -10,7 +10,7 @@ from appliance.hardware.profile import Profile
 from appliance.hardware.texts import Words
 
 Verdict = Literal["pass", "warn", "fail", "unknown"]
-_HINTS = ("denied", "no-tool", "timeout", "not-recorded")
+_HINTS = ("denied", "driver", "no-tool", "timeout", "not-recorded")
 
 
 @dataclass(frozen=True)
