@@ -8,15 +8,20 @@ log with the hashes; roll-back is one too.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from appliance.core.errors import ApprovalMissingError, GateRefusedError, ModelUnknownError
+from appliance.audit.recorder import Recorder
+from appliance.core.errors import (
+    ApplianceError,
+    ApprovalMissingError,
+    GateRefusedError,
+    ModelUnknownError,
+)
 from appliance.registry.store import ModelStore
 
-PROMOTE = "model.promote"
-ROLLBACK = "model.rollback"
+PROMOTE = "models.promote"
+ROLLBACK = "models.rollback"
 
 
 @dataclass(frozen=True)
@@ -36,27 +41,7 @@ class PromotionLog(Protocol):
     """Reads the promotions back from the audit log."""
 
     def finished(self, actions: tuple[str, ...]) -> Iterable[LoggedAction]:
-        """Return the outcomes of ``actions`` in log order, with the intent's object and detail."""
-        ...
-
-
-class Act(Protocol):
-    """The action being recorded."""
-
-    detail: dict[str, Any]
-
-    def refuse(self, reason: str) -> None:
-        """Let the outcome say that this was refused."""
-        ...
-
-
-class ActionRecorder(Protocol):
-    """The part of the audit recorder that a promotion needs."""
-
-    def action(
-        self, name: str, *, object_id: str, detail: dict[str, Any]
-    ) -> AbstractContextManager[Act]:
-        """Write the intent durably, then let the block run."""
+        """Return the outcome entries of ``actions``, in log order."""
         ...
 
 
@@ -131,18 +116,19 @@ class Approval:
     requester: str = ""
     approver: str | None = None
 
-    def check(self) -> None:
-        """Raise ``ApprovalMissingError`` unless the mode is satisfied."""
+    def refusal(self) -> ApprovalMissingError | None:
+        """Return what is missing, or ``None`` when the mode is satisfied."""
         if self.mode == "demo":
-            return
+            return None
         if not self.approver or not self.requester:
-            raise ApprovalMissingError(
+            return ApprovalMissingError(
                 expected="a second approver (registry.approval is four_eyes)", found="none"
             )
         if self.approver.casefold() == self.requester.casefold():
-            raise ApprovalMissingError(
+            return ApprovalMissingError(
                 expected="an approver other than the requester", found="the same person twice"
             )
+        return None
 
     def detail(self) -> dict[str, Any]:
         """Return what the log keeps of the approval."""
@@ -153,7 +139,7 @@ def promote(
     store: ModelStore,
     content: str,
     verdict: Verdict,
-    recorder: ActionRecorder,
+    recorder: Recorder,
     approval: Approval,
 ) -> str:
     """Put the GGUF object ``content`` into service; return its hash.
@@ -167,24 +153,31 @@ def promote(
     detail = {"evaluation": verdict.hash, "kind": manifest.kind} | approval.detail()
     detail |= {k: v for k, v in manifest.links.items() if k in {"base_gguf", "adapter"}}
     with recorder.action(PROMOTE, object_id=manifest.hash, detail=detail) as act:
-        if verdict.subject != manifest.hash:
-            act.refuse("evaluation of another model")
-            raise GateRefusedError(
-                expected=f"an evaluation of {manifest.hash}", found=f"one of {verdict.subject}"
-            )
-        if not verdict.passed:
-            act.refuse("gate")
-            raise GateRefusedError(
-                expected="every threshold of the recipe's gate held",
-                found="; ".join(verdict.reasons) or "the evaluation said no",
-            )
-        approval.check()
-        store.serving(manifest.hash)
+        refusal = _refusal(manifest.hash, verdict, approval)
+        if refusal is None:
+            store.serving(manifest.hash)
+        else:
+            act.refuse(refusal.id)
+    if refusal is not None:
+        raise refusal
     return manifest.hash
 
 
+def _refusal(content: str, verdict: Verdict, approval: Approval) -> ApplianceError | None:
+    if verdict.subject != content:
+        return GateRefusedError(
+            expected=f"an evaluation of {content}", found=f"one of {verdict.subject}"
+        )
+    if not verdict.passed:
+        return GateRefusedError(
+            expected="every threshold of the recipe's gate held",
+            found="; ".join(verdict.reasons) or "the evaluation said no",
+        )
+    return approval.refusal()
+
+
 def rollback(
-    store: ModelStore, promotions: Promotions, recorder: ActionRecorder, approval: Approval
+    store: ModelStore, promotions: Promotions, recorder: Recorder, approval: Approval
 ) -> str:
     """Put the hash that was served before back into service; return it.
 

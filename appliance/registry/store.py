@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from appliance.core.durable import (
     new_folder,
     os_errors,
     read_json,
+    write_bytes,
     write_json,
 )
 from appliance.core.errors import ModelUnknownError, StateDamagedError
@@ -31,6 +33,7 @@ from appliance.registry.manifest import FOLDERS, GGUF_FILE, Kind, Manifest
 
 MIN_PREFIX = 8  # characters of a hash a person may type; 32 bits are unique in any real registry
 HASH_CHARS = 64
+CURVE_FILE = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,22 @@ class ModelStore:
         self.verify(base)
         template = self.get(base).chat_template_sha256
         return Serving(content, self.gguf_path(base), base, path, template)
+
+    def attach_curve(self, content: str, rows: Sequence[Mapping[str, float]]) -> None:
+        """Keep the loss curve of an object beside its files."""
+        manifest = self.get(content)
+        lines = (json.dumps(dict(row), sort_keys=True) + "\n" for row in rows)
+        path = self._folder(manifest.kind, manifest.hash) / CURVE_FILE
+        write_bytes(path, "".join(lines).encode())
+
+    def curve(self, content: str) -> Sequence[Mapping[str, float]]:
+        """Return the loss curve of an object, one row a step; empty when it has none."""
+        manifest = self.get(content)
+        path = self._folder(manifest.kind, manifest.hash) / CURVE_FILE
+        if not path.is_file():
+            return []
+        with os_errors(path):
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def keep_recipe(self, recipe: dict[str, Any]) -> str:
         """Store a recipe under its hash, so that lineage can show it; return the hash."""

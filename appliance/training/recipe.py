@@ -121,6 +121,9 @@ class Preference(_Part):
     too_long: Literal["refuse", "leave_out"] = Field(
         "refuse", description="What becomes of a longer one; it is never cut, and counted."
     )
+    max_samples: int | None = Field(
+        None, ge=1, description="Pairs taken at most, the same ones each time; unset: all."
+    )
     warmup_ratio: float = Field(0.05, ge=0, le=0.5, description="Share of steps of rising rate.")
     checkpoint_steps: int = Field(25, ge=1, le=100_000, description="Steps between checkpoints.")
 

@@ -8,6 +8,7 @@ is on the answer only, and a sample that does not fit is refused, never cut.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def run_tune(job: dict[str, Any], run: Path, channel: Channel) -> None:
     make = sft_trainer if sft else preference_trainer
     trainer = make(job, run, model, tokenizer, encoded)
     measured = train(trainer, run, channel)
-    save(trainer.model, run / OUTPUT_FOLDER)
+    save(trainer.model, run / OUTPUT_FOLDER, job["base_hash"])
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     finish(
         run,
@@ -247,7 +248,13 @@ def preference_trainer(
     )
 
 
-def save(model: Any, folder: Path) -> None:
-    """Write the adapter alone, without the frozen copy that served as reference."""
+def save(model: Any, folder: Path, base_hash: str) -> None:
+    """Write the adapter alone, without the frozen copy that served as reference.
+
+    It names its base by hash: a path of this machine would make equal adapters differ.
+    """
     model.save_pretrained(folder, selected_adapters=[ADAPTER])
     (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_bytes()) | {"base_model_name_or_path": base_hash}
+    path.write_text(json.dumps(config, sort_keys=True, indent=1), encoding="utf-8")
