@@ -16,7 +16,7 @@ from appliance.audit.recorder import Recorder
 from appliance.core.canonical import sha256_hex, value_hash
 from appliance.core.clock import Clock, SystemClock, rfc3339
 from appliance.core.durable import os_errors, read_json, write_json
-from appliance.core.errors import ModelUnknownError, RecipeInvalidError
+from appliance.core.errors import DatasetNotReadyError, ModelUnknownError, RecipeInvalidError
 from appliance.core.home import Home
 from appliance.core.progress import NoProgress, Progress
 from appliance.core.settings import Settings
@@ -60,8 +60,13 @@ class Workshop:
         return find_trainer(self.settings.training)
 
     def dataset(self, content: str) -> Dataset:
-        """The dataset version ``content``, verified."""
+        """The dataset version ``content``, verified; one with identifiers is refused."""
         dataset = DatasetStore(self.home).open(content)
+        if dataset.manifest.stage == "imported":
+            raise DatasetNotReadyError(
+                expected="a de-identified dataset version",
+                found=f"{dataset.hash}, as it was imported",
+            )
         dataset.verify()
         return dataset
 

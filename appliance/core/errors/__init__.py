@@ -75,6 +75,7 @@ from appliance.core.errors.general import (
 from appliance.core.errors.learning import (
     ApprovalMissingError,
     ConversionFailedError,
+    DatasetNotReadyError,
     EvaluationImpossibleError,
     EvaluationMissingError,
     GateRefusedError,
@@ -134,6 +135,7 @@ __all__ = [
     "ConversionFailedError",
     "DatasetDamagedError",
     "DatasetMissingError",
+    "DatasetNotReadyError",
     "DiskFullError",
     "EngineUnavailableError",
     "EvaluationImpossibleError",

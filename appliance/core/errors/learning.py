@@ -93,3 +93,12 @@ class EvaluationMissingError(ApplianceError):
     exit_code = 59
     http_status = 404
     remedy = "List them with: appliance evaluate report; make one with: appliance evaluate run."
+
+
+class DatasetNotReadyError(ApplianceError):
+    """This dataset version may still hold identifiers; nothing is trained on it."""
+
+    id = "dataset-not-ready"
+    exit_code = 64
+    http_status = 409
+    remedy = "Run `appliance deid apply` and `appliance data split`, and name the version made."
