@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from appliance.core.errors import ContextTooLongError
 from appliance.core.settings.inference import InferenceSettings
@@ -55,12 +56,12 @@ class EmbeddedEngine:
         """Return the tokens of ``text``; special tokens in it are plain text."""
         return self._loaded.tokenize(text)
 
-    def encode(self, prompt: Prompt) -> list[int]:
+    def encode(self, prompt: Prompt, *, answered: bool = False) -> list[int]:
         """Return the tokens the model sees for ``prompt``."""
         context = self._loaded
         if isinstance(prompt, str):
             return context.begin() + context.tokenize(prompt)
-        return context.begin() + self._template.encode(prompt, context.tokenize)
+        return context.begin() + self._template.encode(prompt, context.tokenize, answered=answered)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> IteratorGeneration:
         """Start an answer; tokens are drawn as the pieces are read."""
@@ -80,7 +81,7 @@ class EmbeddedEngine:
             context.clear()
             chain = context.sampler(sampling)
             try:
-                for _ in context.decode(tokens, rows_from=len(tokens) - 1):
+                for _ in context.decode(tokens, len(tokens) - 1):
                     pass
                 for drawn in range(limit):
                     token = context.sample(chain)
@@ -93,7 +94,7 @@ class EmbeddedEngine:
                         return
                     yield Delta(out, 1)
                     if drawn + 1 < limit:
-                        for _ in context.decode([token], rows_from=0):
+                        for _ in context.decode([token], 0):
                             pass
                 tail = text.finish()
                 yield Delta(tail, 0, "stop" if text.stopped else "length")
@@ -109,29 +110,30 @@ class EmbeddedEngine:
         """Answer a conversation."""
         return collect(self.stream(messages, sampling))
 
-    def score(self, prefix: Sequence[int], continuation: Sequence[int]) -> TokenScores:
-        """Return log p(continuation | prefix), token by token, in nats."""
-        if not prefix or not continuation:
-            raise ValueError("score needs a prefix and a continuation of one token or more")
-        tokens = [*prefix, *continuation]
-        if len(tokens) - 1 > self.context_tokens:
+    def score(
+        self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]
+    ) -> list[TokenScores]:
+        """Return log p(continuation | prefix) of each, token by token, in nats."""
+        if not prefix or not all(continuations):
+            raise ValueError("score needs a prefix and continuations of one token or more")
+        longest = len(prefix) + max(map(len, continuations), default=1) - 1
+        if longest > self.context_tokens:
             raise ContextTooLongError(
                 expected=f"at most {self.context_tokens} tokens to score",
-                found=f"{len(tokens)} tokens",
+                found=f"{longest} tokens",
             )
-        logprobs: list[float] = []
-        best: list[bool] = []
+        context = self._loaded
         with self._lock:
-            context = self._loaded
             context.clear()
-            for logits in context.decode(tokens[:-1], rows_from=len(prefix) - 1):
-                done = len(logprobs)
-                wanted = np.asarray(continuation[done : done + len(logits)])
-                values, greedy = log_softmax_rows(logits, wanted)
-                logprobs += values
-                best += greedy
-            context.clear()
-        return TokenScores(tuple(continuation), tuple(logprobs), tuple(best))
+            try:
+                (first,) = [rows.copy() for rows in context.decode(prefix, len(prefix) - 1)]
+                scores = []
+                for continuation in continuations:
+                    scores.append(_score(context, first, continuation))
+                    context.rewind(len(prefix))
+            finally:
+                context.clear()
+        return scores
 
     def ready(self) -> bool:
         """Say whether the model is loaded."""
@@ -143,3 +145,17 @@ class EmbeddedEngine:
             if self._context is not None:
                 self._context.close()
                 self._context = None
+
+
+def _score(
+    context: LlamaContext, first: npt.NDArray[np.float32], continuation: Sequence[int]
+) -> TokenScores:
+    """Score one continuation after the prefix just read; ``first`` are the logits after it."""
+    wanted = np.asarray(continuation)
+    logprobs, best = log_softmax_rows(first, wanted[:1])
+    for rows in context.decode(continuation[:-1], 0):
+        done = len(logprobs)
+        values, greedy = log_softmax_rows(rows, wanted[done : done + len(rows)])
+        logprobs += values
+        best += greedy
+    return TokenScores(tuple(continuation), tuple(logprobs), tuple(best))

@@ -157,12 +157,21 @@ class ScoringEngine(Engine, Protocol):
         """Return the tokens of ``text``; special tokens in it are plain text."""
         ...
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Return the tokens the model sees for ``prompt``, with the begin-of-text token."""
+    def encode(self, prompt: Prompt, *, answered: bool = False) -> list[int]:
+        """Return the tokens the model sees for ``prompt``, with the begin-of-text token.
+
+        ``answered``: the last message is an answer with its end; else the opening of one is added.
+        """
         ...
 
-    def score(self, prefix: Sequence[int], continuation: Sequence[int]) -> TokenScores:
-        """Return log p(continuation | prefix), token by token; ``prefix`` holds at least one."""
+    def score(
+        self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]
+    ) -> list[TokenScores]:
+        """Return log p(continuation | prefix) of each, token by token.
+
+        The prefix is read once; it and each continuation hold one token or more. Raises
+        ``ContextTooLongError`` when one does not fit.
+        """
         ...
 
 

@@ -88,7 +88,16 @@ class LlamaContext:
         self._lib.llama_memory_clear(self._lib.llama_get_memory(self._llama.ctx), CLEAR_BYTES)
         self._used = 0
 
-    def decode(self, tokens: Sequence[int], *, rows_from: int) -> Iterator[npt.NDArray[np.float32]]:
+    def rewind(self, tokens: int) -> None:
+        """Forget what was read after the first ``tokens``."""
+        memory = self._lib.llama_get_memory(self._llama.ctx)
+        if not self._lib.llama_memory_seq_rm(memory, 0, tokens, -1):
+            raise EngineUnavailableError(
+                expected="a model whose cache can be cut", found="a recurrent one"
+            )
+        self._used = tokens
+
+    def decode(self, tokens: Sequence[int], rows_from: int) -> Iterator[npt.NDArray[np.float32]]:
         """Read ``tokens`` after what was read; yield the logits that follow those from
         ``rows_from`` on, batch by batch, shape (rows, vocabulary). The arrays are reused.
         """  # noqa: D205 - one sentence

@@ -24,6 +24,9 @@ Answer = Callable[[Prompt], str]
 Score = Callable[[str, str], float]
 
 
+LIKELY = -0.6931471805599453  # one half: more than that is the most likely token
+
+
 def repeat_question(prompt: Prompt) -> str:
     """Answer with the last thing said."""
     return prompt if isinstance(prompt, str) else prompt[-1].text
@@ -31,7 +34,7 @@ def repeat_question(prompt: Prompt) -> str:
 
 def even_score(prefix: str, continuation: str) -> float:  # noqa: ARG001 - a Score's signature
     """Give every character the same probability, one half."""
-    return -0.6931471805599453 * len(continuation)
+    return LIKELY * len(continuation)
 
 
 @dataclass
@@ -55,11 +58,12 @@ class MemoryEngine:
         """Return the code points."""
         return [ord(c) for c in text]
 
-    def encode(self, prompt: Prompt) -> list[int]:
+    def encode(self, prompt: Prompt, *, answered: bool = False) -> list[int]:
         """Return a begin token (0) and the code points of all that is said."""
         if isinstance(prompt, str):
             return [0, *self.tokenize(prompt)]
-        return [0, *self.tokenize("\n".join(f"{m.role}: {m.text}" for m in prompt))]
+        said = "".join(f"{m.role}: {m.text}\n" for m in prompt)
+        return [0, *self.tokenize(said if answered else f"{said}assistant: ")]
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> IteratorGeneration:
         """Answer piece by piece."""
@@ -90,16 +94,17 @@ class MemoryEngine:
         """Answer a conversation."""
         return collect(self.stream(messages, sampling))
 
-    def score(self, prefix: Sequence[int], continuation: Sequence[int]) -> TokenScores:
-        """Spread what ``scorer`` says evenly over the tokens; a positive share is 'best'."""
+    def score(
+        self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]
+    ) -> list[TokenScores]:
+        """Spread what ``scorer`` says evenly over the tokens."""
         before = "".join(map(chr, prefix[1:]))
-        total = self.scorer(before, "".join(map(chr, continuation)))
-        each = total / len(continuation)
-        return TokenScores(
-            tuple(continuation),
-            tuple(each for _ in continuation),
-            tuple(each > -1.0 for _ in continuation),
-        )
+        return [self._score(before, continuation) for continuation in continuations]
+
+    def _score(self, before: str, continuation: Sequence[int]) -> TokenScores:
+        each = self.scorer(before, "".join(map(chr, continuation))) / len(continuation)
+        count = len(continuation)
+        return TokenScores(tuple(continuation), (each,) * count, (each > LIKELY,) * count)
 
     def ready(self) -> bool:
         """Say what ``alive`` says."""

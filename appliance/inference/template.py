@@ -1,21 +1,28 @@
-"""Prompt templates, pinned here: a model file's own template is never run.
+"""The chat template: pinned by its hash, run in a sandbox, and never over a user's words.
 
 A GGUF may carry a Jinja program that runs when a prompt is written (CVE-2024-34359), and
-servers have let a request bring one along (CVE-2025-62426). Here a template is data: the text
-before and after each turn. Words of a user are never read as special tokens, so a message
-cannot open a turn of another role.
+servers have let a request bring one along (CVE-2025-62426). Here the template is the registered
+one, whatever the file says. It is run over placeholders; the words of the conversation are put
+in afterwards as plain text, so no message can open a turn of another role or add a special token.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, get_args
+from functools import cached_property
+from typing import Any, NoReturn, Protocol
 
-from appliance.core.canonical import value_hash
+from appliance.core.canonical import sha256_hex
 from appliance.core.errors import SettingsInvalidError
-from appliance.inference.engine import Message, Role
+from appliance.datasets.prompt import CHAT_TEMPLATE
+from appliance.inference.engine import Message
+
+# A placeholder holds a private-use character, which `trim` leaves alone.
+_PLACE = re.compile("\ue000([0-9]+)\ue001")
+_MAYBE_SPECIAL = re.compile(r"(<[^<>\s]{1,64}>|\[/?[A-Z_]{2,32}\])")
+_PROBE = "\ue002"
 
 
 class Tokenize(Protocol):
@@ -28,111 +35,117 @@ class Tokenize(Protocol):
 
 @dataclass(frozen=True)
 class Template:
-    """``turns[role]`` is the text before and after a turn; ``specials`` are tokens in it.
+    """A registered Jinja chat template and the text of the model's end token."""
 
-    ``stop`` ends an answer besides the model's own end token.
-    """
+    text: str = CHAT_TEMPLATE
+    end_token: str = "</s>"  # noqa: S105 - a token of a vocabulary, not a secret
 
-    name: str
-    turns: Mapping[Role, tuple[str, str]]
-    specials: tuple[str, ...] = ()
-    stop: tuple[str, ...] = ()
+    @cached_property
+    def hash(self) -> str:
+        """The SHA-256 of the template, as the registry pins it."""
+        return sha256_hex(self.text.encode())
+
+    @cached_property
+    def _program(self) -> Any:
+        from jinja2 import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols"],
+            autoescape=False,
+        )
+        environment.globals["raise_exception"] = _refuse
+        try:
+            return environment.from_string(self.text)
+        except TemplateError as error:
+            raise _unusable(error) from error
+
+    @cached_property
+    def openings(self) -> tuple[str, ...]:
+        """What opens a turn, when that is plain text a user could type too; else nothing."""
+        shown = self._run([Message("user", _PROBE), Message("assistant", _PROBE)], opened=False)
+        before_user, before_assistant = shown.split(_PROBE)[:2]
+        if _MAYBE_SPECIAL.search(before_user) or _MAYBE_SPECIAL.search(before_assistant):
+            return ()
+        return tuple(t for t in (before_user.strip(), before_assistant.strip()) if t)
 
     @property
-    def hash(self) -> str:
-        """The content hash, as the audit log names it."""
-        return value_hash(
-            {
-                "name": self.name,
-                "turns": {role: list(pair) for role, pair in self.turns.items()},
-                "specials": list(self.specials),
-                "stop": list(self.stop),
-            }
-        )
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end an answer besides the model's own end token: a turn that opens."""
+        return self.openings
 
-    def segments(self, messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
-        """Yield (text, is a special token) for the messages and the opening of the answer."""
-        run = ""
-        for text, ours in self._parts(messages):
-            for piece in self._split(text) if ours else [text]:
-                if ours and piece in self.specials:
-                    if run:
-                        yield run, False
-                    run = ""
-                    yield piece, True
-                else:
-                    run += piece
-        if run:
-            yield run, False
+    def encode(
+        self, messages: Sequence[Message], tokenize: Tokenize, *, answered: bool = False
+    ) -> list[int]:
+        """Return the tokens of the conversation, without a begin-of-text token.
 
-    def encode(self, messages: Sequence[Message], tokenize: Tokenize) -> list[int]:
-        """Return the tokens of the conversation, without a begin-of-text token."""
+        Special tokens of the template are tokens; all else between two of them is one text.
+        ``answered``: the last message is the answer; else the opening of one is added.
+        """
         tokens: list[int] = []
-        for text, special in self.segments(messages):
-            tokens += tokenize(text, special=special)
-        return tokens
+        run = ""
+        for piece, ours in self._pieces(messages, opened=not answered):
+            for part in _MAYBE_SPECIAL.split(piece) if ours else [piece]:
+                if ours and _MAYBE_SPECIAL.fullmatch(part) and _is_special(part, tokenize):
+                    tokens += tokenize(run) if run else []
+                    tokens += tokenize(part, special=True)
+                    run = ""
+                else:
+                    run += part
+        return tokens + (tokenize(run) if run else [])
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """Return the conversation as text (to compare with what training wrote)."""
-        return "".join(text for text, _ in self.segments(messages))
+    def render(self, messages: Sequence[Message], *, answered: bool = False) -> str:
+        """Return the conversation as text."""
+        return "".join(piece for piece, _ in self._pieces(messages, opened=not answered))
 
-    def _parts(self, messages: Sequence[Message]) -> Iterator[tuple[str, bool]]:
-        for message in messages:
-            before, after = self.turns[message.role]
-            yield before, True
-            yield self._harmless(message.text.strip()), False
-            yield after, True
-        # The answer continues right after its opening: a space there would be another token.
-        yield self.turns["assistant"][0].rstrip(" "), True
-
-    def _split(self, text: str) -> list[str]:
-        if not self.specials:
-            return [text]
-        return [p for p in re.split(f"({'|'.join(map(re.escape, self.specials))})", text) if p]
+    def _pieces(self, messages: Sequence[Message], *, opened: bool) -> list[tuple[str, bool]]:
+        """Return (text, is the template's own), with the words put in for the placeholders."""
+        places = [Message(m.role, f"\ue000{i}\ue001") for i, m in enumerate(messages)]
+        pieces: list[tuple[str, bool]] = []
+        for at, part in enumerate(_PLACE.split(self._run(places, opened=opened))):
+            if at % 2:
+                pieces.append((self._harmless(messages[int(part)].text.strip()), False))
+            elif part:
+                pieces.append((part, True))
+        return pieces
 
     def _harmless(self, text: str) -> str:
-        """Break our own turn openings in a message: in a plain-text template they would count."""
-        for before, _ in self.turns.values():
-            opening = before.strip()
-            if opening and opening not in self.specials:
-                text = text.replace(opening, opening[:1] + " " + opening[1:])
+        """Break plain-text turn openings inside a message."""
+        for opening in self.openings:
+            text = text.replace(opening, f"{opening[:1]} {opening[1:]}")
         return text
 
+    def _run(self, messages: Sequence[Message], *, opened: bool) -> str:
+        from jinja2 import TemplateError
 
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
-
-LLAMA_3 = Template(
-    name="llama-3",
-    turns={
-        role: (f"<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>") for role in ROLES
-    },
-    specials=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-)
-
-CHATML = Template(
-    name="chatml",
-    turns={role: (f"<|im_start|>{role}\n", "<|im_end|>\n") for role in ROLES},
-    specials=("<|im_start|>", "<|im_end|>"),
-)
-
-PLAIN = Template(
-    name="plain",
-    turns={
-        "system": ("", "\n\n"),
-        "user": ("### Pergunta:\n", "\n\n"),
-        "assistant": ("### Resposta:\n", "</s>"),
-    },
-    specials=("</s>",),
-    stop=("###",),
-)
-
-TEMPLATES = {template.name: template for template in (PLAIN, LLAMA_3, CHATML)}
+        try:
+            shown: str = self._program.render(
+                messages=[{"role": m.role, "content": m.text} for m in messages],
+                add_generation_prompt=opened,
+                bos_token="",  # the engine puts it in front itself; twice is a known fault
+                eos_token=self.end_token,
+            )
+        except TemplateError as error:
+            raise _unusable(error) from error
+        return shown
 
 
-def template_named(name: str) -> Template:
-    """Return a template by its name."""
-    if name not in TEMPLATES:
-        raise SettingsInvalidError(
-            expected=f"one of the prompt templates {', '.join(sorted(TEMPLATES))}", found=name[:40]
-        )
-    return TEMPLATES[name]
+def _is_special(text: str, tokenize: Tokenize) -> bool:
+    as_special = tokenize(text, special=True)
+    return as_special != tokenize(text)
+
+
+def _refuse(_message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError("the template refuses these roles")
+
+
+def _unusable(error: Exception) -> SettingsInvalidError:
+    return SettingsInvalidError(
+        expected="a chat template that takes system, user and assistant turns",
+        found=type(error).__name__,
+        remedy="Import the base model with a chat template that takes them.",
+    )
