@@ -124,3 +124,30 @@ class AuditSettings(Section):
         ge=1,
         description="Rows of one search at most; a page on a screen shows fewer.",
     )
+
+    # Evidence, witnesses, retention
+    evidence_entries: int = Field(
+        default=500_000,
+        ge=1,
+        description="Entries of one evidence file at most; half a million are about 300 MB and a "
+        "minute for the verifier. Longer periods are asked for in pieces.",
+    )
+    evidence_proofs: int = Field(
+        default=1000,
+        ge=0,
+        description="Single proofs (tlog-proof) added to evidence that proves a whole range; each "
+        "is about 1.5 kB and the range proof covers the rest.",
+    )
+    witness_stale_hours: float = Field(
+        default=168.0,
+        gt=0,
+        description="Hours after which a witness's last signature counts as stale; a week is the "
+        "round of a compliance officer.",
+    )
+    retention_years: int = Field(
+        default=6,
+        ge=6,
+        le=20,
+        description="Years an entry is kept. HIPAA asks six of its documentation, Lei 13.787 "
+        "twenty of records; the EU AI Act's six months are far below both.",
+    )
