@@ -26,6 +26,8 @@ WAL = "wal"
 OPEN_INTENTS = "open-intents.json"
 INDEX = "index.sqlite"
 RESERVE = "reserve"
+REMOVED = "removed"
+WITNESSES = "witness"
 KEYS = "keys"
 
 _SHARD = re.compile(r"log-([0-9]{4})\Z")

@@ -134,7 +134,7 @@ class ShardLog:
         replay = read_segments(folder / WAL, place.origin)
         if replay is None:
             raise _damaged("a write-ahead file", f"none in {folder.name}")
-        frontier, made = _regrow(replay, checkpoint)
+        frontier, made = regrow(replay, checkpoint)
         log = cls(place, frontier, WalFile(replay.last, replay.end))
         log.signed_size = checkpoint.size
         log.store.write(made)
@@ -335,7 +335,8 @@ def _payload(group: Group) -> bytes:
     return pack_entries(group.entries)
 
 
-def _regrow(replay: Replay, checkpoint: Checkpoint) -> tuple[Frontier, list[tuple[str, bytes]]]:
+def regrow(replay: Replay, checkpoint: Checkpoint) -> tuple[Frontier, list[tuple[str, bytes]]]:
+    """Grow the tree again from a write-ahead file; it must pass through the signed checkpoint."""
     start, end = replay.head.start, replay.head.start + len(replay.entries)
     if not start <= checkpoint.size <= end:
         raise _damaged(f"a checkpoint over {start} to {end} entries", f"one over {checkpoint.size}")

@@ -9,6 +9,7 @@ over the payload. A group that did not reach the disk whole was never acknowledg
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import struct
@@ -157,30 +158,44 @@ class Replay:
     trouble: str = ""
 
 
+Loaded = list[tuple[int, Path, bytes]]
+
+
+def load_segments(folder: Path) -> Loaded:
+    """Read the bytes of every segment; one that is retired meanwhile is left out."""
+    loaded: Loaded = []
+    for start, path in segments(folder):
+        with contextlib.suppress(FileNotFoundError):
+            loaded.append((start, path, path.read_bytes()))
+    return loaded
+
+
 def read_segments(folder: Path, origin: str) -> Replay | None:
-    """Read every segment of ``folder``; ``None`` when there is none.
+    """Read every segment of ``folder``; ``None`` when there is none (errors: see ``replay``)."""
+    return replay(load_segments(folder), origin)
+
+
+def replay(loaded: Loaded, origin: str) -> Replay | None:
+    """Put segments in one row.
 
     Raises :class:`AuditLogDamagedError` when a segment before the last is not whole, belongs to
     another log, does not join the next, or says something else where two overlap.
     """
-    found = segments(folder)
-    if not found:
+    if not loaded:
         return None
     head: SegmentHead | None = None
     entries: list[bytes] = []
-    scanned, data = Scan([], 0), b""
-    for number, (start, path) in enumerate(found):
-        data = path.read_bytes()
+    for number, (start, path, data) in enumerate(loaded):
         scanned = scan(data)
         here = _head_of(scanned, path, start, origin)
         if head is None:
             head = here
-        if scanned.trouble and number + 1 < len(found):
+        if scanned.trouble and number + 1 < len(loaded):
             raise _damaged("whole segments before the last", f"{path.name} {scanned.trouble}")
         _join(entries, start - head.start, _entries_of(scanned, path), path)
-    if head is None:
-        return None
-    last = found[-1][1]
+    assert head is not None
+    _, last, data = loaded[-1]
+    scanned = scan(data)
     return Replay(head, entries, last, scanned.end, data[scanned.end :], scanned.trouble)
 
 

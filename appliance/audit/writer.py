@@ -15,7 +15,7 @@ from pathlib import Path
 
 from appliance import __version__
 from appliance.audit.keys import FileKeys, KeyStore, check_signer, shard_origin
-from appliance.audit.layout import RESERVE, shard_folder, shards
+from appliance.audit.layout import REMOVED, RESERVE, shard_folder, shards
 from appliance.audit.note import Signer
 from appliance.audit.peers import socket_path
 from appliance.audit.selftest import self_test
@@ -37,7 +37,6 @@ from appliance.core.settings import load_settings
 from appliance.core.settings.audit import AuditSettings
 
 LOCK_NAME = "audit-writer.lock"
-REMOVED = "removed"
 SWITCH_INTERVAL_S = 0.0005  # the default of 5 ms would show in every acknowledgement
 
 

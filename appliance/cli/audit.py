@@ -1,0 +1,227 @@
+"""`appliance audit`: append to, search, verify and measure the log.
+
+The commands of officers (proofs, witnesses, evidence, export, erasure) stand in
+``audit_evidence``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.common import answer, emit, get_home, get_settings, json_option
+
+if TYPE_CHECKING:
+    from appliance.audit.verify import Report
+    from appliance.core.home import Home
+
+
+class AuditGroup(click.Group):
+    """Finds the officers' commands only when one is asked for."""
+
+    def _load(self) -> None:
+        name = "appliance.cli.audit_evidence"
+        if not getattr(self, "_loaded", False) and importlib.util.find_spec(name) is not None:
+            self._loaded = True
+            for command in importlib.import_module(name).commands:
+                self.add_command(command)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands."""
+        self._load()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            self._load()
+            found = super().get_command(ctx, cmd_name)
+        return found
+
+
+@click.group(cls=AuditGroup)
+def audit() -> None:
+    """Append to, search, verify and prove the audit log."""
+
+
+def _pairs(values: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``name=value``; a whole number stays one."""
+    detail: dict[str, Any] = {}
+    for text in values:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise click.UsageError(f"--detail takes name=value, not {name!r}")
+        detail[name] = int(value) if value.lstrip("-").isdecimal() else value
+    return detail
+
+
+@audit.command()
+@click.argument("action")
+@click.option("--object", "object_id", help="Permanent id of what was touched.")
+@click.option("--patient", help="Patient pseudonym (never an identifier).")
+@click.option("--user", help="Who acted (default: the login name).")
+@click.option("--component", default="cli", show_default=True, help="Which part speaks.")
+@click.option("--reason", help="Why, in a few words; no clinical text.")
+@click.option(
+    "--outcome", type=click.Choice(["success", "refused", "failure", "unknown"]), help="Outcome."
+)
+@click.option("--detail", multiple=True, help="name=value, as often as needed.")
+@json_option
+@click.pass_context
+def append(
+    ctx: click.Context,
+    *,
+    action: str,
+    object_id: str | None,
+    patient: str | None,
+    user: str | None,
+    component: str,
+    reason: str | None,
+    outcome: Any,
+    detail: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Write one event, such as `host.maintenance`, and print its index once it is durable."""
+    from appliance.audit.recorder import open_recorder
+
+    fields = {"object_id": object_id, "patient": patient}
+    with open_recorder(get_home(ctx), component, user=user) as recorder:
+        receipt = recorder.event(
+            action,
+            detail=_pairs(detail),
+            outcome=outcome,
+            reason=reason,
+            object_id=fields["object_id"],
+            patient=fields["patient"],
+        )
+    value = {"ok": True, "index": receipt.index, "id": receipt.id}
+    emit(value, as_json=as_json, text=f"entry {receipt.index} is durable (id {receipt.id})")
+    return 0
+
+
+@audit.command()
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A checkpoint somebody kept: the log must extend it.",
+)
+@click.option(
+    "--newer-only",
+    is_flag=True,
+    help="With --since: read only the entries after it again; trust its tiles for the rest.",
+)
+@click.option(
+    "--log",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Verify this tlog-tiles folder instead of the home's log.",
+)
+@click.option("--vkey", help="The verifier key of --log (text, or the path of a file with it).")
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    *,
+    since: tuple[Path, ...],
+    newer_only: bool,
+    folder: Path | None,
+    vkey: str | None,
+    as_json: bool,
+) -> int:
+    """Read every byte of the log again; exit code 1 names what is wrong and where."""
+    from appliance.audit.verify import Options, read_kept, verify_folder, verify_home
+    from appliance.core.progress import StderrProgress
+
+    if (folder is None) != (vkey is None):
+        raise click.UsageError("--log and --vkey go together")
+    if newer_only and not since:
+        raise click.UsageError("--newer-only needs --since")
+    home = get_home(ctx, prepare=False)
+    if folder is None:
+        _let_sign(home)
+    processes = get_settings(home).audit.verify_processes
+    options = Options([read_kept(path) for path in since], processes, newer_only)
+    progress = StderrProgress("verify")
+    try:
+        if folder is not None and vkey is not None:
+            text = Path(vkey).read_text("utf-8") if Path(vkey).is_file() else vkey
+            report = verify_folder(folder, text.strip(), options, progress)
+        else:
+            report = verify_home(home.audit, options, progress)
+    finally:
+        progress.close()
+    emit(report.to_dict(), as_json=as_json, text=lambda: _verify_text(report))
+    return answer(report.ok)
+
+
+def _let_sign(home: Home) -> None:
+    """Ask a running writer to sign what it has, so that the answer covers the newest entries."""
+    from appliance.audit import wire
+    from appliance.audit.client import connect
+    from appliance.core.errors import ApplianceError
+
+    with contextlib.suppress(ApplianceError):  # a log is verified with or without its writer
+        sink = connect(home, start=False)
+        try:
+            sink.ask(wire.SYNC)
+        finally:
+            sink.close()
+
+
+def _verify_text(report: Report) -> str:
+    lines = [f"{'INTACT' if report.ok else 'NOT INTACT'}: {report.size} entries"]
+    lines.append(f"root {report.root}")
+    lines += [f"problem [{p.name}] {p.place}: {p.what}" for p in report.problems]
+    lines += [f"note [{p.name}] {p.place}: {p.what}" for p in report.notes]
+    lines.append(", ".join(f"{k} {v}" for k, v in sorted(report.checked.items())))
+    return "\n".join(lines)
+
+
+@audit.command()
+@json_option
+@click.pass_context
+def rotate(ctx: click.Context, as_json: bool) -> int:
+    """Close the current shard with a final checkpoint and begin the next, under a new key."""
+    from appliance.audit import wire
+    from appliance.audit.client import connect
+
+    sink = connect(get_home(ctx))
+    try:
+        value = {"ok": True, **sink.ask(wire.ROTATE)}
+    finally:
+        sink.close()
+    emit(value, as_json=as_json, text=f"the log goes on as {value['origin']}")
+    return 0
+
+
+@audit.command()
+@click.option("--start", is_flag=True, help="Start a writer when none runs.")
+@json_option
+@click.pass_context
+def status(ctx: click.Context, start: bool, as_json: bool) -> int:
+    """Say what the log's writer is doing; exit code 1 when none runs."""
+    from appliance.audit import wire
+    from appliance.audit.client import connect
+    from appliance.core.errors import AuditUnavailableError
+
+    try:
+        sink = connect(get_home(ctx), start=start)
+    except AuditUnavailableError as error:
+        if start:
+            raise
+        emit(
+            {"ok": False, "running": False, "found": error.found}, as_json=as_json, text="no writer"
+        )
+        return 1
+    try:
+        value = {"ok": True, "running": True, **sink.ask(wire.STATUS)}
+    finally:
+        sink.close()
+    emit(value, as_json=as_json, text="\n".join(f"{k}: {v}" for k, v in sorted(value.items())))
+    return 0
