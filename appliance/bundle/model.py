@@ -88,11 +88,15 @@ class Step(Strict):
 
 
 class Lifecycle(Strict):
-    """What install runs, in this order: activate, copy ``state``, migrate, switch, health."""
+    """What install runs, in this order: activate, copy ``state``, migrate, switch, health.
+
+    ``unmigrate`` is the way back of ``migrate``, for a rollback days later.
+    """
 
     activate: tuple[Step, ...] = ()
     state: tuple[str, ...] = ()
     migrate: tuple[tuple[str, ...], ...] = ()
+    unmigrate: tuple[tuple[str, ...], ...] = ()
     health: tuple[tuple[str, ...], ...] = ()
 
 

@@ -59,18 +59,18 @@ def _fill(source: Source, buffer: bytearray) -> int:
 
 
 def repair(
-    medium: FolderMedium,
-    other: Medium,
+    pair: tuple[FolderMedium, Medium],
     trusted: Trusted,
     limits: BundleSettings,
-    progress: Progress,
     damaged: Iterable[str],
+    progress: Progress,
 ) -> Repaired:
-    """Replace the ``damaged`` blocks and metadata of ``medium`` by proven bytes of ``other``.
+    """Replace the ``damaged`` blocks and metadata of the first medium by proven bytes of the other.
 
-    ``trusted`` was loaded from ``other``. Every block is proven while it is copied and takes
+    ``trusted`` was loaded from the other. Every block is proven while it is copied and takes
     its name only afterwards, so an interrupted repair leaves the medium no worse.
     """
+    medium, other = pair
     wanted, _ = wanted_blocks(trusted)
     blocks = [wanted[p] for p in sorted(set(damaged)) if p in wanted]
     buffer = memoryview(bytearray(limits.buffer_bytes))

@@ -311,7 +311,9 @@ def roots(medium, wanted):
         names = os.listdir(folder)
     except OSError as error:
         raise Refused(f"metadata/ cannot be read: {error.strerror}") from None
-    versions = sorted(int(n[:-10]) for n in names if n.endswith(".root.json") and n[:-10].isdecimal())
+    versions = sorted(
+        int(n[:-10]) for n in names if n.endswith(".root.json") and n[:-10].isdecimal()
+    )
     if not versions or len(versions) > MAX_ROTATIONS:
         raise Refused("no root on the medium, or too many")
     data = {v: medium.small(f"metadata/{v}.root.json", CAPS["root"]) for v in versions}
@@ -345,7 +347,9 @@ def linked(medium, meta, path, cap):
 
 def targets(medium, root):
     """Return the signed list of files."""
-    stamp, signatures = parse(medium.small("metadata/timestamp.json", CAPS["timestamp"]), "timestamp")
+    stamp, signatures = parse(
+        medium.small("metadata/timestamp.json", CAPS["timestamp"]), "timestamp"
+    )
     threshold(root, "timestamp", stamp, signatures, "the timestamp")
     not_expired(stamp, medium.now, "the timestamp")
     current = stamp

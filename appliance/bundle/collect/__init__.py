@@ -1,0 +1,1 @@
+"""Collecting what a recipe names, on a machine that has a network."""

@@ -1,0 +1,1 @@
+"""Install, update, roll back: staged beside the current version, switched atomically."""
