@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from appliance.datasets.checking import CheckReport, check
+from appliance.datasets.cleaning import CleanResult, deidentify
 from appliance.datasets.importing import ImportOptions, ImportResult, import_files
+from appliance.datasets.splitting import SplitOptions, SplitResult, split
 
-__all__ = ["ImportOptions", "ImportResult", "import_files"]
+__all__ = [
+    "CheckReport",
+    "CleanResult",
+    "ImportOptions",
+    "ImportResult",
+    "SplitOptions",
+    "SplitResult",
+    "check",
+    "deidentify",
+    "import_files",
+    "split",
+]

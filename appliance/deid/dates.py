@@ -54,6 +54,7 @@ _YEAR_WORD = (
 _OF = r"\s?(?:de\s|do\s|[/.\-]\s?|\s)?"
 _OF_YEAR = rf"(?:\s?(?:de\s|do\sano\sde\s|[/.,\-]\s?|\s)\s?(?:{_YEAR}|'?\d{{2}}(?!\d)))?"
 _NUMBERS = re.compile(r"\d+")
+_WHOLE_YEAR = re.compile(r"(?<!\d)(?:1[89]|20)\d{2}(?!\d)")
 _LETTERS = re.compile(r"[^\W\d_]{3,}")
 CENTURY: Final = 100
 PIVOT: Final = 40
@@ -79,6 +80,14 @@ def parse(text: str) -> date | None:
         return date(year, month, day)
     except ValueError:
         return None
+
+
+def year_of(text: str) -> str:
+    """Return the four-digit year that ``text`` names, written out; empty when there is none."""
+    if found := _WHOLE_YEAR.search(text):
+        return found[0]
+    day = parse(text)
+    return f"{day.year}" if day else ""
 
 
 def numeric_ok(text: str) -> bool:

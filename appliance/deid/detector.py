@@ -8,6 +8,7 @@ from typing import Final
 
 from appliance.core.errors import IdentifierSearchError
 from appliance.deid.gates import Gates
+from appliance.deid.name_model import NameModel
 from appliance.deid.recognizers import ENTITIES, LANGUAGE, PRIORITY, build_engine
 from appliance.deid.spans import Span, resolve
 
@@ -20,12 +21,26 @@ _PARTICLES: Final = frozenset({"das", "dos", "del", "von", "van"})
 class Detector:
     """Finds the identifiers in a text. Build it once: the patterns are compiled then."""
 
-    def __init__(self, threshold: float = 0.5, entities: Iterable[str] | None = None) -> None:
-        """Report spans from ``threshold`` up, of all entities or of those named."""
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        entities: Iterable[str] | None = None,
+        name_model: str | None = None,
+    ) -> None:
+        """Report spans from ``threshold`` up, of all entities or of those named.
+
+        ``name_model`` is the folder of a spaCy model for names that no label announces.
+        """
+        self._model = NameModel(name_model) if name_model else None
         wanted = None if entities is None else set(entities)
         self._gates = Gates(tuple(e for e in ENTITIES if wanted is None or e.name in wanted))
         self._names = wanted is None or "PERSON" in wanted
         self._engine = build_engine(threshold)
+
+    @property
+    def model_name(self) -> str:
+        """The hash of the name model; empty without one."""
+        return self._model.name if self._model else ""
 
     def find(self, text: str, known: Iterable[str] = ()) -> list[Span]:
         """Return the identifiers of ``text``, in order and without overlaps.
@@ -48,6 +63,8 @@ class Detector:
         return resolve([*found, *again], PRIORITY) if again else found
 
     def _piece(self, offset: int, piece: str) -> Iterator[Span]:
+        if self._model:
+            yield from self._model.find(offset, piece)
         entities = self._gates.open_for(piece)
         if not entities:
             return

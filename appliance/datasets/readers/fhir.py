@@ -45,7 +45,10 @@ def parse(value: dict[str, Any]) -> Record:
 def _subject(value: dict[str, Any]) -> str:
     subject = value.get("subject")
     reference = text_of(subject, "reference") if isinstance(subject, dict) else ""
-    return reference.removeprefix("urn:uuid:") if reference else ""
+    if not reference:
+        return ""
+    # Patient/1, https://server/fhir/Patient/1 and urn:uuid:1 are the same patient here.
+    return f"Patient/{reference.replace(':', '/').rsplit('/', 1)[-1]}"
 
 
 def _patient(value: dict[str, Any]) -> str:
