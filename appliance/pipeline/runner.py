@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from appliance.audit.recorder import Recorder
 from appliance.core.clock import Clock, SystemClock, rfc3339
 from appliance.core.durable import exclusive, os_errors, read_json, sweep_temporaries, write_json
-from appliance.core.errors import DiskFullError, StateDamagedError
+from appliance.core.errors import BusyError, DiskFullError, StateDamagedError
 from appliance.core.home import Home
 from appliance.pipeline.graph import Outputs, Stage, ordered, stage_key
 
@@ -102,6 +102,11 @@ class StageStore:
         except StateDamagedError:
             return {"stage": "unknown", "key": "", "started": ""}
         return note if isinstance(note, dict) else None
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return the records of all finished stages, oldest first."""
+        paths = self._folder.glob("*.json") if self._folder.is_dir() else ()
+        return sorted((read_json(p) for p in paths), key=lambda record: str(record["started"]))
 
     def sweep(self) -> None:
         """Remove half-written files of an earlier run."""
@@ -195,3 +200,23 @@ def _run_one(
         act.detail["seconds"] = seconds
     store.finish(stage, key, {"outputs": made, "seconds": seconds, "started": started})
     return StageResult(stage.name, stage.title, key, "ran", seconds, made)
+
+
+def pipeline_status(home: Home) -> dict[str, Any]:
+    """Return what is finished, what runs now, and what an earlier run was killed in."""
+    store = StageStore(home)
+    note = store.interrupted()
+    try:
+        with pipeline_lock(home):
+            running = False
+    except BusyError:
+        running = True
+    finished = [
+        {name: record[name] for name in ("stage", "key", "seconds", "started")}
+        for record in store.all()
+    ]
+    return {
+        "finished": finished,
+        "running": note if running else None,
+        "interrupted": None if running else note,
+    }
