@@ -167,7 +167,7 @@ def inclusion_holds(
     leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> bool:
     """Say whether the audit path ``proof`` leads from ``leaf`` at ``index`` to ``root``."""
-    if not 0 <= index < size:
+    if not 0 <= index < size or len(leaf) != HASH_BYTES:
         return False
     sides: list[bool] = []
     start, end = 0, size
