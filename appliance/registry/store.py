@@ -197,3 +197,10 @@ class ModelStore:
         path = self.root / "recipes" / f"{content}.json"
         value: dict[str, Any] | None = read_json(path) if path.is_file() else None
         return value
+
+    def recipe_of(self, content: str) -> dict[str, Any] | None:
+        """Return the recipe an object was trained with, following a GGUF to its adapter."""
+        links = self.get(content).links
+        if "recipe" in links:
+            return self.recipe(links["recipe"])
+        return self.recipe_of(links["adapter"]) if "adapter" in links else None
