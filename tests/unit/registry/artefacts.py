@@ -32,7 +32,8 @@ def gguf_bytes(
         "general.architecture": "llama",
         "tokenizer.chat_template": TEMPLATE,
         "llama.block_count": 1,
-    } | (metadata or {})
+    }
+    values |= metadata or {}
     body = b""
     for key, value in values.items():
         body += string(key)

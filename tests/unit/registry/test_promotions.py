@@ -67,7 +67,7 @@ class Bench:
         return made.hash
 
     def promote(self, content: str, approval: Approval | None = None, **verdict: Any) -> str:
-        given = {"hash": EVALUATION, "subject": content, "passed": True} | verdict
+        given: dict[str, Any] = {"hash": EVALUATION, "subject": content, "passed": True} | verdict
         return promote(self.store, content, Verdict(**given), self.recorder, approval or Approval())
 
     def rollback(self) -> str:
