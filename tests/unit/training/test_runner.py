@@ -31,6 +31,10 @@ from appliance.training.worker import protocol
 
 JOB = {"stage": "sft", "seed": 7, "threads": 0}
 SETTINGS = TrainingSettings(stall_seconds=10, stop_seconds=1)
+TOO_LONG = """
+say(kind='stopped', code=4, count=2, positions=[0, 5], longest=900, limit=512)
+sys.exit(4)
+"""
 
 
 class Steps(NoProgress):
@@ -87,8 +91,7 @@ def test_a_finished_stage_is_not_run_again(tmp_path: Path) -> None:
         ("os.kill(os.getpid(), signal.SIGKILL)", ToolFailedError, "killed"),
         ("raise RuntimeError('patient text')", ToolFailedError, "exit code 1"),
         (
-            "say(kind='stopped', code=4, count=2, positions=[0, 5], longest=900, limit=512);"
-            + "sys.exit(4)",
+            TOO_LONG,
             SampleTooLongError,
             "lines [1, 6]",
         ),
