@@ -59,7 +59,7 @@ def import_files(
     of the errors of ``core.errors.data`` and nothing is imported.
     """
     options = options or ImportOptions()
-    files = list(_files(paths, settings))
+    files = list(files_of(paths, settings))
     detail: dict[str, int | str] = {"files": len(files), "format": options.fmt or "auto"}
     with recorder.action("data.import", detail=detail) as act:
         sources = [Source(path, settings.datasets, options.encoding) for path in files]
@@ -111,7 +111,8 @@ class _Import:
         return record if count == 1 else replace(record, id=f"{record.id}#{count}")
 
 
-def _files(paths: Iterable[Path], settings: Settings) -> Iterator[Path]:
+def files_of(paths: Iterable[Path], settings: Settings) -> Iterator[Path]:
+    """Yield the files that ``paths`` name; of a folder, its notes."""
     for path in paths:
         if not existing(path).is_dir():
             yield path

@@ -35,7 +35,7 @@ class Detector:
         wanted = None if entities is None else set(entities)
         self._gates = Gates(tuple(e for e in ENTITIES if wanted is None or e.name in wanted))
         self._names = wanted is None or "PERSON" in wanted
-        self._engine = build_engine(threshold)
+        self.engine = build_engine(threshold)
 
     @property
     def model_name(self) -> str:
@@ -68,7 +68,7 @@ class Detector:
         entities = self._gates.open_for(piece)
         if not entities:
             return
-        for found in self._engine.analyze(piece, LANGUAGE, entities=entities):
+        for found in self.engine.analyze(piece, LANGUAGE, entities=entities):
             yield Span(
                 found.start + offset, found.end + offset, found.entity_type, round(found.score, 2)
             )
@@ -97,5 +97,5 @@ def same_names(text: str, people: Iterable[str]) -> Iterator[Span]:
         form for part in parts for form in (part.title(), part.upper(), part) if form[0].isupper()
     }
     pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-    for match in re.finditer(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", text):
+    for match in re.finditer(rf"(?<![^\W_])(?:{pattern})(?![^\W_])(?!\s?:)", text):
         yield Span(match.start(), match.end(), "PERSON", 0.6)
