@@ -52,9 +52,11 @@ def touching(contents: Sequence[Content], advisories: Sequence[dict[str, Any]]) 
             package = affected.get("package", {})
             ecosystem = str(package.get("ecosystem", "")).split(":")[0]
             key = (ecosystem, _name(ecosystem, str(package.get("name", ""))))
-            for content in parts.get(key, []):
-                if is_affected(content.version, affected, ecosystem):
-                    hits.append(_hit(advisory, affected, content))
+            hits += [
+                _hit(advisory, affected, content)
+                for content in parts.get(key, [])
+                if is_affected(content.version, affected, ecosystem)
+            ]
     return sorted(set(hits), key=lambda h: (h.part, h.advisory))
 
 

@@ -41,15 +41,17 @@ def prepare_root(root: Path, apt: Apt) -> Path:
 
 
 def _stanza(source: AptSource) -> str:
-    return (
-        f"Types: deb\nURIs: {source.uri}\nSuites: {' '.join(source.suites)}\n"
-        f"Components: {' '.join(source.components)}\nSigned-By: {source.keyring}\n"
-    )
+    lines = ["Types: deb", f"URIs: {source.uri}", f"Suites: {' '.join(source.suites)}"]
+    if source.components:
+        lines.append(f"Components: {' '.join(source.components)}")
+    return "\n".join([*lines, f"Signed-By: {source.keyring}", ""])
 
 
 def configure(root: Path, machine: Machine, *, snapshot: bool) -> Path:
-    """Write apt's configuration; named by APT_CONFIG it is read *before* any folder of parts,
-    so the build machine's pinning, hooks and sources are not read at all.
+    """Write apt's configuration.
+
+    Named by APT_CONFIG it is read *before* any folder of parts, so the build machine's pinning,
+    hooks and sources are not read at all.
     """
     values = {
         "Dir": str(root),
