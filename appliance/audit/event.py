@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from appliance.core.errors import AuditEntryRefusedError
 MAX_ENTRY_BYTES = 65_535  # C2SP tlog-tiles: entries carry a uint16 length
 STAMP_ROOM = 160  # bytes kept for the member the writer adds
 MAX_BODY_BYTES = MAX_ENTRY_BYTES - STAMP_ROOM
+PLAIN_FROM, PLAIN_TO = 1e-4, 1e16  # between them Python writes no exponent
 SAFE_INTEGER = 2**53 - 1  # RFC 8785 numbers are IEEE doubles
 
 Phase = Literal["intent", "outcome", "event"]
@@ -149,22 +150,49 @@ def encode(event: Event) -> bytes:
     return body
 
 
-_ENCODER = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-)
+def _make_encoder() -> Callable[[Any], str]:
+    """Return the C encoder of ``json`` for sorted, compact JSON.
+
+    ``JSONEncoder.encode`` builds this encoder anew on every call, which costs half of the time an
+    entry takes; it is built once here where the C accelerator is there.
+    """
+    build = getattr(json.encoder, "c_make_encoder", None)
+    if build is None:
+        plain = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return plain.encode
+
+    def refuse(value: Any) -> Any:
+        raise TypeError(type(value).__name__)
+
+    chunks = build(
+        markers=None,
+        default=refuse,
+        encoder=json.encoder.encode_basestring,
+        indent=None,
+        key_separator=":",
+        item_separator=",",
+        sort_keys=True,
+        skipkeys=False,
+        allow_nan=False,
+    )
+    return lambda value: "".join(chunks(value, 0))
 
 
-def _has_exotic_number(values: Iterable[Any]) -> bool:
-    """Tell whether a number could be written differently by the standard encoder."""
-    for value in values:
-        kind = type(value)
-        if kind is float or (kind is int and not -SAFE_INTEGER <= value <= SAFE_INTEGER):
-            return True
-        if kind is dict and _has_exotic_number(value.values()):
-            return True
-        if kind in {list, tuple} and _has_exotic_number(value):
-            return True
-    return False
+_encode = _make_encoder()
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether the C encoder writes ``value`` as RFC 8785 does (names are checked apart)."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-SAFE_INTEGER <= value <= SAFE_INTEGER)
+    if kind is float:  # both write the shortest digits; they part on exponents and whole numbers
+        return bool(PLAIN_FROM <= abs(value) < PLAIN_TO and value % 1)
+    if kind is dict:
+        return all(map(_is_plain, value.values()))
+    return kind in {list, tuple} and all(map(_is_plain, value))
 
 
 def canonical(value: Any) -> bytes:
@@ -175,14 +203,18 @@ def canonical(value: Any) -> bytes:
     ``rfc8785`` does the work. A property test compares the two.
     """
     try:
-        text = _ENCODER.encode(value)
-        if not text.isascii() or _has_exotic_number((value,)):
-            return rfc8785.dumps(value)
-        return text.encode("ascii")
-    except (rfc8785.CanonicalizationError, ValueError, TypeError) as error:
+        if _is_plain(value):
+            text = _encode(value)
+            if text.isascii():
+                return text.encode("ascii")
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, ValueError, TypeError, RecursionError) as error:
         raise AuditEntryRefusedError(
             expected="values that RFC 8785 can write", found=type(error).__name__
         ) from None
+
+
+_decode = json.JSONDecoder().raw_decode
 
 
 def check_body(body: bytes) -> dict[str, Any]:
@@ -196,12 +228,13 @@ def check_body(body: bytes) -> dict[str, Any]:
             expected=f"an entry of at most {MAX_BODY_BYTES} bytes", found=f"{len(body)} bytes"
         )
     try:
-        value = json.loads(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        value, end = _decode(text)
     except UnicodeDecodeError:
         raise AuditEntryRefusedError(expected="UTF-8", found="other bytes") from None
     except (ValueError, RecursionError):
         raise AuditEntryRefusedError(expected="a JSON object", found="other text") from None
-    if not isinstance(value, dict) or not (REQUIRED <= value.keys() <= FIELDS):
+    if end != len(text) or not isinstance(value, dict) or not (REQUIRED <= value.keys() <= FIELDS):
         raise AuditEntryRefusedError(
             expected="an object with the members of an audit event", found="other members"
         )
