@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from appliance.audit.bundles import Problem
+from appliance.audit.indexcheck import check_index
 from appliance.audit.keys import FileKeys
-from appliance.audit.layout import KEYS, RESERVE, Shard, shards
+from appliance.audit.layout import INDEX, KEYS, RESERVE, Shard, shards
 from appliance.audit.note import Checkpoint, Note, Verifier, open_checkpoint
 from appliance.audit.verifyjob import LogCheck
 from appliance.audit.verifylog import check_log
@@ -103,6 +104,10 @@ def verify_home(audit: Path, options: Options, progress: Progress | None = None)
     _check_keys(audit, chain, report)
     _check_reserve(audit / RESERVE, report)
     check_rest(audit, checks, report.problems, report.notes)
+    report.index = check_index(audit)
+    if report.index["state"] == "damaged":
+        what = f"{report.index['what']}; the log is not touched, `audit search --rebuild` mends it"
+        report.problems.append(Problem("index", INDEX, what))
     report.checked["seconds"] = round(time.monotonic() - started, 3)
     report.checked["shards"] = len(chain)
     return report

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from appliance.cli.common import answer, emit, get_home, get_settings, json_opti
 if TYPE_CHECKING:
     from appliance.audit.verify import Report
     from appliance.core.home import Home
+
+
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%fZ"]
 
 
 class AuditGroup(click.Group):
@@ -181,6 +185,58 @@ def _verify_text(report: Report) -> str:
     lines += [f"note [{p.name}] {p.place}: {p.what}" for p in report.notes]
     lines.append(", ".join(f"{k} {v}" for k, v in sorted(report.checked.items())))
     return "\n".join(lines)
+
+
+@audit.command()
+@click.option("--since", type=click.DateTime(TIMES), help="From this moment (UTC) on.")
+@click.option("--until", type=click.DateTime(TIMES), help="Before this moment (UTC).")
+@click.option("--user", help="Who acted.")
+@click.option("--patient", help="Patient pseudonym.")
+@click.option("--model", help="Hash of the model.")
+@click.option("--action", help="Dotted name; `gateway` or `gateway.*` for all under it.")
+@click.option("--object", "object_id", help="Permanent id of what was touched.")
+@click.option("--outcome", help="success, refused, failure or unknown.")
+@click.option("--component", help="Which part spoke.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows.")
+@click.option("--rebuild", is_flag=True, help="Make the search index again from the log first.")
+@json_option
+@click.pass_context
+def search(
+    ctx: click.Context,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    rebuild: bool,
+    as_json: bool,
+    **texts: str | None,
+) -> int:
+    """Find entries, newest first; what is shown is read from the log itself."""
+    from appliance.audit.index import Filter, open_index
+    from appliance.core.progress import StderrProgress
+
+    home = get_home(ctx, prepare=False)
+    _let_sign(home)
+    limit = min(limit, get_settings(home).audit.search_rows)
+    since, until = (t and t.replace(tzinfo=UTC) for t in (since, until))
+    wanted = Filter(since=since, until=until, **texts)
+    progress = StderrProgress("index")
+    with open_index(home.audit, progress) as index:
+        if rebuild:
+            index.rebuild(progress)
+        progress.close()
+        rows = index.search(wanted, limit=limit)
+        value = {
+            "ok": True,
+            "count": index.count(wanted),
+            "entries": [index.entry(row.log, row.n) for row in rows],
+        }
+    lines = [
+        f"{r.at} {r.n:>8} {r.action} {r.outcome or r.phase} {r.user or '-'} {r.object_id or ''}"
+        for r in rows
+    ]
+    emit(value, as_json=as_json, text="\n".join([*lines, f"{value['count']} entries match"]))
+    return 0
 
 
 @audit.command()
