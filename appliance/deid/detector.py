@@ -33,7 +33,7 @@ class Detector:
         """
         self._model = NameModel(name_model) if name_model else None
         wanted = None if entities is None else set(entities)
-        self._gates = Gates(tuple(e for e in ENTITIES if wanted is None or e.name in wanted))
+        self.gates = Gates(tuple(e for e in ENTITIES if wanted is None or e.name in wanted))
         self._names = wanted is None or "PERSON" in wanted
         self.engine = build_engine(threshold)
 
@@ -65,7 +65,7 @@ class Detector:
     def _piece(self, offset: int, piece: str) -> Iterator[Span]:
         if self._model:
             yield from self._model.find(offset, piece)
-        entities = self._gates.open_for(piece)
+        entities = self.gates.open_for(piece)
         if not entities:
             return
         for found in self.engine.analyze(piece, LANGUAGE, entities=entities):

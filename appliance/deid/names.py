@@ -48,7 +48,7 @@ _KIN = (
 )
 PERSON: Final = Entity(
     "PERSON",
-    "NOME",
+    "PESSOA",
     (
         Rule("labelled", rf"{LEFT}{_PATIENT}\s?[:=|]\s{{0,3}}(?P<v>{ANY_CASE})", 0.9),
         Rule("title", rf"{LEFT}{_TITLE}\s{{1,2}}(?P<v>{CAPITALS})", 0.85),

@@ -27,7 +27,7 @@ COUNCILS: Final = r"(?:CRM|COREN|CRESS|CREFITO|CRBM|CREFONO|CREMESP|CREMERJ|RQE)
 # These also abbreviate something clinical (CRP, CRF) or are parts of words: only with a state or
 # a region.
 COUNCILS_OF_STATE: Final = r"(?:CRO|CRF|CRP|CRN|CRFA|CRBIO|RMS)"
-_NOT_YEARS: Final = rf"(?!(?:19|20)\d\d{DASH}(?:19|20)\d\d(?!\d))"
+_NOT_YEARS: Final = rf"(?<!p\.\s)(?<!p\.)(?!(?:19|20)\d\d{DASH}(?:19|20)\d\d(?!\d))"
 
 CPF = Entity(
     "BR_CPF",

@@ -174,4 +174,5 @@ class People:
     def address(self) -> str:
         """Return a street with its number."""
         street = self.pick("Rua", "Avenida", "Travessa", "Alameda", "Av.")
-        return f"{street} {self.random.choice(FAMILY)} {self.random.choice(FAMILY)}, {self.random.randint(1, 3000)}"
+        name = f"{self.random.choice(FAMILY)} {self.random.choice(FAMILY)}"
+        return f"{street} {name}, {self.random.randint(1, 3000)}"

@@ -63,7 +63,8 @@ HEADERS: Final = (
         "e-mail {EMAIL}\n"
     ),
     (
-        "Sr. {PERSON}, CPF nº {BR_CPF}, PIS {BR_PIS}, título de eleitor {BR_TITULO}, CNH {BR_CNH}.\n"
+        "Sr. {PERSON}, CPF nº {BR_CPF}, PIS {BR_PIS}, "
+        "título de eleitor {BR_TITULO}, CNH {BR_CNH}.\n"
         "Acompanhante: {PERSON} (filha), contato {BR_PHONE}.\n"
     ),
 )
