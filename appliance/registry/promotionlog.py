@@ -19,18 +19,25 @@ from appliance.core.errors import ApplianceError, StateDamagedError
 from appliance.core.home import Home
 from appliance.registry.promotions import LoggedAction
 
-OUTCOME = b'"phase":"outcome"'  # canonical JSON: one spelling
+# Canonical JSON has one spelling, so entries of no interest are told without parsing them.
+OUTCOME = b'"phase":"outcome"'
+ACTION = b'"action":"models.'
 
 
 class AuditPromotionLog:
-    """The audit log of a home, as far as promotions need it."""
+    """The audit log of a home, as far as promotions need it.
+
+    What was read once is remembered: the next call reads the entries that came since.
+    """
 
     def __init__(self, home: Home) -> None:
         """Read the log of ``home``."""
         self._home = home
+        self._next: dict[int, int] = {}  # shard number -> first entry not yet read
+        self._found: list[LoggedAction] = []
 
     def finished(self, actions: tuple[str, ...]) -> Iterator[LoggedAction]:
-        """Yield the outcomes of ``actions``, in log order.
+        """Yield the outcomes of ``actions`` (of the models group), in log order.
 
         An event somebody appended by hand is no outcome of an intent and does not count.
 
@@ -38,16 +45,21 @@ class AuditPromotionLog:
             StateDamagedError: an entry is not what the signed checkpoint covers.
         """
         self._let_sign()
-        wanted = [b'"action":"%s"' % action.encode() for action in actions]
         for shard in shards(self._home.audit):
             if not shard.checkpoint.is_file():
                 continue
             part = Part(shard)
-            for index, entry in part.entries(part.first, part.size):
-                if OUTCOME in entry and any(text in entry for text in wanted):
-                    found = _proven(part, index, entry)
-                    if found is not None and found.action in actions:
-                        yield found
+            start = max(part.first, self._next.get(shard.number, 0))
+            new = [
+                found
+                for index, entry in part.entries(start, part.size)
+                if OUTCOME in entry
+                and ACTION in entry
+                and (found := _proven(part, index, entry)) is not None
+            ]
+            self._found += new
+            self._next[shard.number] = part.size
+        yield from (found for found in self._found if found.action in actions)
 
     def _let_sign(self) -> None:
         """Ask a running writer to sign what it has, so that a promotion just made is seen."""

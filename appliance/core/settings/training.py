@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,6 +27,13 @@ class TrainingSettings(Section):
             "Folder with convert_hf_to_gguf.py, convert_lora_to_gguf.py, conversion/ and gguf-py/ "
             "of the pinned llama.cpp. Unset: share/llama.cpp in the trainer environment. Carried, "
             "because a converter downloaded at need does not work offline."
+        ),
+    )
+    device: Literal["auto", "cpu"] = Field(
+        default="auto",
+        description=(
+            "Where the trainer computes: auto takes a CUDA card when torch sees one; cpu never "
+            "does, to leave the cards to the service."
         ),
     )
     threads: int = Field(

@@ -79,4 +79,4 @@ def test_a_promotion_edited_in_a_tile_is_not_believed(home: Home, recorder: Reco
             changed += data.count(one.encode())
     assert changed
     with pytest.raises(StateDamagedError):
-        promotions.current()
+        Promotions(AuditPromotionLog(home)).current()
