@@ -70,7 +70,7 @@ def _compare(audit: Path, db: sqlite3.Connection) -> dict[str, Any]:
 
 
 def _same(db: sqlite3.Connection, facts: list[Fact]) -> bool:
-    names = ", ".join(f"(SELECT value FROM names WHERE id = e.{name})" for name in NAMED)
+    names = ", ".join(f"(SELECT value FROM names WHERE id = e.{name})" for name in NAMED)  # noqa: S608 - columns of the index
     stored = db.execute(
         f"SELECT key, at, id, intent, break_glass, {names} FROM events e"  # noqa: S608 - columns of the index
         " WHERE key >= ? AND key <= ? ORDER BY key",

@@ -157,11 +157,12 @@ class IndexStore:
                     for name in _INDEXED:
                         db.execute(f"CREATE INDEX by_{name} ON events ({name})")
                 db.execute("COMMIT")
-            elif version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError("another version")
         except sqlite3.DatabaseError:
             db.close()
             raise
+        if version not in {0, SCHEMA_VERSION}:
+            db.close()
+            raise sqlite3.DatabaseError("another version")
         return db
 
     def _remove(self) -> None:
@@ -189,7 +190,10 @@ class IndexStore:
         taken = 0
         chain = shards(self.audit)
         log, _ = self.position()
-        for shard in chain[log - 1 :] or chain[-1:]:
+        if log > max(1, len(chain)):  # shards are gone that were indexed
+            self.rebuild()
+            log = 1
+        for shard in chain[log - 1 :]:
             size = retention.log_size(shard.folder)
             taken += self._take(shard, size, said)
         if taken:
@@ -226,14 +230,7 @@ class IndexStore:
             ids = self._name_ids(facts)
             self.db.executemany(
                 f"INSERT INTO events VALUES (?,?,?,?,?{',?' * len(NAMED)})",  # noqa: S608 - only question marks
-                [
-                    (f.key, f.at, f.id, f.intent, f.break_glass)
-                    + tuple(
-                        None if text is None else ids[kind, text]
-                        for kind, text in enumerate(f.names)
-                    )
-                    for f in facts
-                ],
+                [(f.key, f.at, f.id, f.intent, f.break_glass, *_numbers(f, ids)) for f in facts],
             )
             self._count_days(facts)
             self.db.execute("INSERT OR REPLACE INTO meta VALUES ('next', ?)", (facts[-1].key + 1,))
@@ -276,6 +273,11 @@ class IndexStore:
             return
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         write_bytes(seal, f"{digest}\n".encode())
+
+
+def _numbers(fact: Fact, ids: dict[tuple[int, str], int]) -> Iterator[int | None]:
+    for kind, text in enumerate(fact.names):
+        yield None if text is None else ids[kind, text]
 
 
 def row_names(db: sqlite3.Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -104,7 +104,7 @@ def verify_home(audit: Path, options: Options, progress: Progress | None = None)
     _check_keys(audit, chain, report)
     _check_reserve(audit / RESERVE, report)
     check_rest(audit, checks, report.problems, report.notes)
-    report.index = check_index(audit)
+    report.index = check_index(audit) if report.ok else {"state": "unchecked", "rebuildable": True}
     if report.index["state"] == "damaged":
         what = f"{report.index['what']}; the log is not touched, `audit search --rebuild` mends it"
         report.problems.append(Problem("index", INDEX, what))

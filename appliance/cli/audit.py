@@ -203,13 +203,14 @@ def _verify_text(report: Report) -> str:
 @click.pass_context
 def search(
     ctx: click.Context,
+    /,
     *,
     since: datetime | None,
     until: datetime | None,
     limit: int,
     rebuild: bool,
     as_json: bool,
-    **texts: str | None,
+    **texts: Any,
 ) -> int:
     """Find entries, newest first; what is shown is read from the log itself."""
     from appliance.audit.index import Filter, open_index
