@@ -9,6 +9,7 @@ import click
 
 from appliance.cli.common import answer, emit, get_home, get_settings, json_option
 
+_QUANTISATIONS = ["Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16"]
 language_option = click.option(
     "--lang",
     type=click.Choice(["en", "pt-BR"]),
@@ -84,3 +85,100 @@ def _numbers(pairs: tuple[str, ...]) -> dict[str, float]:
             raise click.BadParameter(f"expected NAME=NUMBER, found {pair}")
         found[name] = value
     return found
+
+
+@hardware.command()
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="A model of the catalogue, a GGUF file or a Hugging Face folder; name several to compare.",
+)
+@click.option("--quant", "quantisation", type=click.Choice(_QUANTISATIONS), help="Force a type.")
+@click.option("--context", type=click.IntRange(256, 16_777_216), default=8192, show_default=True)
+@click.option("--users", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--cache", type=click.Choice(["f16", "q8_0"]), default="f16", show_default=True)
+@click.option(
+    "--prompt",
+    type=click.IntRange(1, 16_777_216),
+    default=256,
+    show_default=True,
+    help="Tokens of a typical question.",
+)
+@click.option("--profile", help="Plan for the machine this profile asks for.")
+@click.option("--cards", help="Plan for these cards, like: 2x RTX 5090.")
+@click.option("--replay", type=click.Path(path_type=Path), help="Plan for a recorded machine.")
+@click.option("--list", "listing", is_flag=True, help="List the models of the catalogue.")
+@language_option
+@json_option
+@click.pass_context
+def plan(
+    ctx: click.Context,
+    *,
+    models: tuple[str, ...],
+    quantisation: str | None,
+    context: int,
+    users: int,
+    cache: str,
+    prompt: int,
+    profile: str | None,
+    cards: str | None,
+    replay: Path | None,
+    listing: bool,
+    lang: str | None,
+    as_json: bool,
+) -> int:
+    """Say which model fits, at which quantisation and context, and how fast it will run."""
+    from appliance.hardware.plan_report import (
+        candidates,
+        catalogue_list,
+        plan_table,
+        report,
+        wish_for,
+    )
+    from appliance.hardware.plan_sources import machine_for
+    from appliance.hardware.texts import language_from, words
+
+    home = get_home(ctx, prepare=False)
+    settings = get_settings(home).hardware
+    say = words(lang or ("en" if as_json else language_from(dict(os.environ))))
+    if listing:
+        found, text = catalogue_list(say)
+        emit(found, as_json=as_json, text=text)
+        return 0
+    if sum(x is not None for x in (profile, cards, replay)) > 1:
+        raise click.UsageError("name one of --profile, --cards and --replay")
+    machine = machine_for(settings, home, profile=profile, cards=cards, replay=replay)
+    wish = wish_for(context, users, cache, prompt)
+    asked = candidates(models, settings.gguf_header_max_bytes)
+    told = report(asked, machine, wish, quantisation, say)
+    emit(told, as_json=as_json, text=lambda: plan_table(told, say))
+    return answer(told["ok"])
+
+
+@hardware.command()
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A GGUF file to time the engine with.",
+)
+@language_option
+@json_option
+@click.pass_context
+def bench(ctx: click.Context, *, model: Path | None, lang: str | None, as_json: bool) -> int:
+    """Measure memory, engine, disk and hashing; sign, save and compare with the last run."""
+    from appliance.core.clock import SystemClock
+    from appliance.core.progress import NoProgress, StderrProgress
+    from appliance.hardware.bench_run import bench_table, run_bench
+    from appliance.hardware.texts import language_from, words
+
+    home = get_home(ctx)
+    settings = get_settings(home).hardware
+    say = words(lang or ("en" if as_json else language_from(dict(os.environ))))
+    progress = NoProgress() if as_json else StderrProgress("bench")
+    try:
+        told = run_bench(home, settings, SystemClock(), progress, model=model)
+    finally:
+        progress.close()
+    emit(told, as_json=as_json, text=lambda: bench_table(told, say))
+    return answer(told["ok"])

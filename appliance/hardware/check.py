@@ -12,7 +12,7 @@ from appliance.hardware.catalogue import catalogue_file
 from appliance.hardware.inventory import Inventory
 from appliance.hardware.judge import judge
 from appliance.hardware.parse import parse
-from appliance.hardware.probing import collect
+from appliance.hardware.probing import FILES, TREES, collect, gpu_readings
 from appliance.hardware.profile import load_profile
 from appliance.hardware.readings import FixedProbes
 from appliance.hardware.recording import Recording, load_recording, save_recording
@@ -47,6 +47,22 @@ def probe_machine(settings: HardwareSettings) -> FixedProbes:
         return collect(system, child.ask, nvidia_present=driver_present)
     finally:
         child.close()
+
+
+def probe_plan(settings: HardwareSettings) -> FixedProbes:
+    """Collect only what a plan needs: cards, processor and memory; no programs but NVML's."""
+    from appliance.hardware.nvml import NvmlChild, driver_present
+    from appliance.hardware.system import LiveSystem
+
+    system = LiveSystem(settings.command_seconds, settings.command_max_bytes)
+    child = NvmlChild(settings.command_seconds)
+    try:
+        readings = gpu_readings(system, child.ask, driver_present)
+    finally:
+        child.close()
+    readings |= {name: TREES[name](system) for name in ("pci", "cpuinfo")}
+    readings["meminfo"] = system.text(FILES["meminfo"])
+    return FixedProbes(readings)
 
 
 def answers_file(home: Home) -> Path:

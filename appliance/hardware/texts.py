@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from appliance.hardware.texts_plan import PLAN
 from appliance.hardware.texts_remedies import REMEDIES
 
 Words = Callable[..., str]
@@ -122,7 +123,7 @@ _PHRASES: dict[str, tuple[str, str]] = {
     ),
 }
 
-TEXTS = {f"title.{k}": v for k, v in _TITLES.items()} | _PHRASES | REMEDIES
+TEXTS = {f"title.{k}": v for k, v in _TITLES.items()} | _PHRASES | REMEDIES | PLAN
 
 
 def words(language: str) -> Words:
