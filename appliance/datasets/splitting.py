@@ -162,15 +162,19 @@ def deal(
             expected="test ids that name records of this dataset",
             found=f"{len(test_ids)} ids, none of them here",
         )
-    strata: dict[str, list[int]] = defaultdict(list)
+    # A cluster's place and stratum come from its least member, whatever the order of the records.
+    least: dict[int, tuple[bytes, str]] = {}
     for key, cluster in zip(keys, clusters, strict=True):
-        if keys[cluster] is key:
-            strata[key.stratum].append(cluster)
+        mine = _order(seed, key), key.stratum
+        least[cluster] = min(mine, least.get(cluster, mine))
+    strata: dict[str, list[int]] = defaultdict(list)
+    for cluster in sorted(least, key=lambda c: least[c]):
+        strata[least[cluster][1]].append(cluster)
     # A source whose test set is given gets no other test records.
-    given = {_source(keys[c].stratum) for c in forced}
+    given = {_source(least[c][1]) for c in forced}
     side: dict[int, Split] = dict.fromkeys(forced, "test")
     for stratum, members in strata.items():
-        free = sorted((c for c in members if c not in forced), key=lambda c: _order(seed, keys[c]))
+        free = [c for c in members if c not in forced]
         counts = _counts(len(free), shares, has_test=_source(stratum) in given)
         side.update(zip(free, _sides(counts), strict=False))
     return [side.get(cluster, "train") for cluster in clusters]
