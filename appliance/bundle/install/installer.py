@@ -139,6 +139,7 @@ class Installer:
                 self.journal.enter(change, "activate")
                 self._activate(version, trusted)
             self._switch(change, version, manifest, act)
+            self.journal.enter(change, "finish")
         except BaseException:
             # Also KeyboardInterrupt: whatever stops us, the earlier version is in use again.
             self.journal.undo(change)
@@ -226,7 +227,6 @@ class Installer:
 
     def _finish(self, change: Transaction, version: Version) -> None:
         """Raise the floors and clear up; a cut here is finished forward, again and again."""
-        self.journal.enter(change, "finish")
         if change.kind != "rollback":
             self.store.accept(version)
         self.tools.hook("accepted")
@@ -296,6 +296,7 @@ class Installer:
             if current is not None and current.manifest().lifecycle.migrate:
                 self._state_back(change, current, saved_state=saved_state)
             self._try(change, self._life(target))
+            self.journal.enter(change, "finish")
         except BaseException:
             self.journal.undo(change)
             raise

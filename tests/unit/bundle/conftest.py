@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from attacker import MemoryMedium, World, load
+from bundle_attacker import MemoryMedium, World, load
 
 
 @pytest.fixture(scope="session")

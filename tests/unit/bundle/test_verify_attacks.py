@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from attacker import LIMITS, NOW, MemoryMedium, World, load
+from bundle_attacker import LIMITS, NOW, MemoryMedium, World, load
 
 from appliance.bundle import ceremony, trust
 from appliance.bundle.medium import Found

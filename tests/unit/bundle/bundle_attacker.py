@@ -129,20 +129,17 @@ class World:
         version: int = 1,
         files: dict[str, bytes] | None = None,
         *,
-        base: Repository | None = None,
-        at: datetime = NOW,
-        limits: BundleSettings = LIMITS,
+        known: frozenset[str] = frozenset(),
         **more: object,
     ) -> Repository:
-        known = frozenset(c.sha256 for e in base.entries for c in e.chunks) if base else frozenset()
         where.mkdir(parents=True, exist_ok=True)
-        repository = Repository(where, limits, known)
+        repository = Repository(where, LIMITS, known)
         described = canonical_json(manifest(version, **more).model_dump(mode="json"))
         repository.add(Item("bundle.json", described))
         repository.add(Item("verify_bundle.py", b"print('verifier')\n", plain=True))
         for path, data in sorted((FILES if files is None else files).items()):
             repository.add(Item(path, data))
-        repository.sign(version, self.signers(), at)
+        repository.sign(version, self.signers(), NOW)
         return repository
 
     def medium(self, where: Path, version: int = 1, **more: object) -> MemoryMedium:
@@ -158,3 +155,20 @@ def load(where: Path) -> MemoryMedium:
             if p.is_file()
         }
     )
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier release that a difference bundle is made against."""
+
+    repository: Repository
+    id: str
+
+    def medium(
+        self, world: World, where: Path, version: int, files: dict[str, bytes]
+    ) -> MemoryMedium:
+        """Return a medium with only what the earlier release does not hold."""
+        known = frozenset(c.sha256 for e in self.repository.entries for c in e.chunks)
+        base = {"id": self.id, "version": "1.1"}
+        world.folder(where, version, files, known=known, base=base)
+        return load(where)
