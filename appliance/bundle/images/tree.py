@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -82,9 +82,10 @@ class Tree:
 
     def prune(self) -> None:
         """Remove links that point nowhere inside the tree (absolute or relative targets)."""
-        gone = True
-        while gone:
+        while True:
             gone = [p for p, n in self.nodes.items() if n.kind == "link" and not self._there(p, n)]
+            if not gone:
+                return
             for path in gone:
                 del self.nodes[path]
 
@@ -135,9 +136,8 @@ def from_tar(stream: IO[bytes]) -> Tree:
     tree = Tree()
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
         for member in archive:
-            owner = {"uid": member.uid, "gid": member.gid}
             if member.isdir():
-                tree.put(member.name, Node("dir", member.mode, **owner))
+                tree.put(member.name, Node("dir", member.mode, uid=member.uid, gid=member.gid))
             elif member.issym():
                 tree.put(member.name, Node("link", 0o777, target=member.linkname))
             elif member.islnk():
@@ -145,14 +145,14 @@ def from_tar(stream: IO[bytes]) -> Tree:
             elif member.isreg():
                 content = archive.extractfile(member)
                 assert content is not None
-                tree.put(member.name, _held(content.read(), member.mode, owner))
+                tree.put(member.name, _held(content.read(), member))
             else:
                 raise ValueError(f"neither file, folder nor link: {member.name}")
     return tree
 
 
-def _held(data: bytes, mode: int, owner: Mapping[str, int]) -> Node:
-    return Node("file", mode, lambda: data, **owner)
+def _held(data: bytes, member: tarfile.TarInfo) -> Node:
+    return Node("file", member.mode, lambda: data, uid=member.uid, gid=member.gid)
 
 
 class Hashing:

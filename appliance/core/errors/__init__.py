@@ -72,6 +72,7 @@ from appliance.core.errors.general import (
     ToolFailedError,
     ToolMissingError,
 )
+from appliance.core.errors.images import ImageRefusedError
 from appliance.core.errors.learning import (
     ApprovalMissingError,
     ConversionFailedError,
@@ -146,6 +147,7 @@ __all__ = [
     "GatewayUnreachableError",
     "HomeUnusableError",
     "IdentifierSearchError",
+    "ImageRefusedError",
     "InputCutError",
     "InputEmptyError",
     "InputEncodingError",

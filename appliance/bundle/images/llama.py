@@ -1,0 +1,161 @@
+"""llama-server and the llama-cpp-python wheel, compiled in a Debian root of their own.
+
+The builder is made by mmdebstrap for this one step; the compiler runs without a network. The
+result is kept by the hash of everything that went in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.bundle.images.recipe import Defaults
+from appliance.bundle.images.recipe import Wheels as WheelsWanted
+from appliance.bundle.images.tools import call, require
+from appliance.bundle.images.wheels import WheelHouse, read_lock
+from appliance.core.canonical import file_hash, value_hash
+from appliance.core.durable import new_folder, os_errors
+from appliance.core.errors import CollectFailedError
+
+NAME = "llama-cpp-python"
+PACKAGES = "g++,cmake,ninja-build,python3,python3-pip"
+TOOLS = WheelsWanted(lock="bootstrap.lock", roots=["scikit-build-core"])
+SCRIPT = "inference/build-llama.sh"
+SERVER = "llama-server"
+LICENCE = "LICENSE.llama.cpp"
+
+
+@dataclass(frozen=True)
+class Llama:
+    """The compiled parts."""
+
+    folder: Path
+
+    @property
+    def server(self) -> Path:
+        """The program."""
+        return self.folder / SERVER
+
+    @property
+    def wheel(self) -> Path:
+        """The wheel."""
+        return next(self.folder.glob("llama_cpp_python-*.whl"))
+
+    def identity(self) -> str:
+        """Return one hash of all parts."""
+        return value_hash({p.name: file_hash(p) for p in sorted(self.folder.iterdir())})
+
+
+def complete(folder: Path) -> bool:
+    """Say whether ``folder`` holds the program and the wheel."""
+    return (folder / SERVER).is_file() and any(folder.glob("llama_cpp_python-*.whl"))
+
+
+class LlamaBuilder:
+    """Compiles once for each set of inputs."""
+
+    def __init__(
+        self, images: Path, cache: Path, house: WheelHouse, defaults: Defaults, epoch: int
+    ) -> None:
+        """Take the script and the locks from ``images``; keep results under ``cache``."""
+        self._images = images
+        self._cache = cache
+        self._house = house
+        self._defaults = defaults
+        self._epoch = epoch
+
+    def get(self, prebuilt: Path | None = None) -> Llama:
+        """Return the parts: those in ``prebuilt`` when it is given, else kept or compiled ones."""
+        if prebuilt is not None:
+            if not complete(prebuilt):
+                raise CollectFailedError(
+                    expected=f"{SERVER} and the wheel of {NAME} in {prebuilt}", found="not both"
+                )
+            return Llama(prebuilt)
+        folder = self._cache / "llama" / self.key()
+        if not complete(folder):
+            self._compile(folder)
+        return Llama(folder)
+
+    def key(self) -> str:
+        """Return the hash of all that goes in."""
+        return value_hash(
+            {
+                "source": sorted(self._pin()),
+                "script": file_hash(self._images / SCRIPT),
+                "suite": self._defaults.suite,
+                "packages": PACKAGES,
+                "epoch": self._epoch,
+            }
+        )
+
+    def _pin(self) -> frozenset[str]:
+        path = self._images / "locks" / "agent.lock"
+        with os_errors(path):
+            pins = read_lock(path.read_text(encoding="utf-8"), self._defaults.python)
+        return pins[NAME].hashes
+
+    def _source(self) -> Path:
+        """Return the pinned source package, fetched by pip when it is not kept."""
+        folder = self._cache / "sdist"
+        for path in folder.glob("llama_cpp_python-*.tar.gz"):
+            if file_hash(path) in self._pin():
+                return path
+        text = (self._images / "locks" / "agent.lock").read_text(encoding="utf-8")
+        entry = re.search(rf"^{NAME}==(?:.*\\\n)*.*$", text, re.MULTILINE)
+        assert entry is not None
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as names:
+            names.write(entry[0] + "\n")
+            names.flush()
+            call(
+                [
+                    *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder),
+                    *("--no-build-isolation", "--no-binary", ":all:", "--require-hashes"),
+                    *("-r", names.name),
+                ],
+                what=f"the source package of {NAME} by hash",
+                environment={**os.environ, "PATH": _with_tools()},
+            )
+        return next(folder.glob("llama_cpp_python-*.tar.gz"))
+
+    def _compile(self, folder: Path) -> None:
+        require("mmdebstrap", "unshare", "chroot")
+        source = self._source()
+        with tempfile.TemporaryDirectory(prefix="appliance-llama-") as name:
+            work = Path(name)
+            inside, out = work / "in", work / "out"
+            (inside / "wheels").mkdir(parents=True)
+            out.mkdir()
+            shutil.copy(source, inside)
+            shutil.copy(self._images / SCRIPT, inside / "build.sh")
+            for wheel in self._house.collect(TOOLS):
+                with zipfile.ZipFile(wheel.path) as archive:
+                    archive.extractall(inside / "wheels")
+            command = (
+                'unshare --net chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin '
+                f"SOURCE_DATE_EPOCH={self._epoch} sh /in/build.sh /in/{source.name} /in/wheels /out"
+            )
+            call(
+                [
+                    *("mmdebstrap", "--quiet", "--variant=minbase", "--format=null"),
+                    *(f"--include={PACKAGES}", '--aptopt=Apt::Install-Recommends "false"'),
+                    f"--customize-hook=copy-in {inside} /",
+                    f"--customize-hook={command}",
+                    f"--customize-hook=sync-out /out {out}",
+                    *(self._defaults.suite, "/dev/null", *self._defaults.mirrors),
+                ],
+                what=f"{SERVER} and the wheel compiled from the pinned source",
+            )
+            with new_folder(folder) as target:
+                for path in sorted(out.iterdir()):
+                    shutil.copy(path, target)
+
+
+def _with_tools() -> str:
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
