@@ -21,6 +21,7 @@ from typing import Any
 from appliance.core.durable import exclusive, os_errors, read_json, write_json
 from appliance.core.errors import (
     ApplianceError,
+    DiskFullError,
     InterruptedRunError,
     SampleTooLongError,
     ToolFailedError,
@@ -34,6 +35,7 @@ from appliance.training.worker import protocol
 
 READ_BYTES = 65_536
 POLL_SECONDS = 1.0  # how often a cancelled or silent trainer is noticed
+FULL_BYTES = 64 << 20  # less than this left, and a trainer that failed, failed for want of space
 PID_FILE = "pid"
 LOCK_FILE = "lock"
 PRIVATE = 0o077  # umask: samples are de-identified, and still nobody else's business
@@ -178,6 +180,9 @@ def failure(code: int, stopped: dict[str, Any], run: Path) -> ApplianceError:
             expected="the chat template pinned when the base was taken in",
             found=str(stopped.get("why")),
         )
+    free = shutil.disk_usage(run).free
+    if free < FULL_BYTES:
+        return DiskFullError(expected="space for checkpoints", found=f"{free} bytes free at {run}")
     if code == -signal.SIGKILL:
         found = "it was killed (by a person, for want of memory, or for being silent too long)"
     else:

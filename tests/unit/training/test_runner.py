@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from appliance.core.durable import exclusive
 from appliance.core.errors import (
     ApplianceError,
     BusyError,
+    DiskFullError,
     InterruptedRunError,
     SampleTooLongError,
     ToolFailedError,
@@ -120,6 +122,12 @@ def test_each_end_of_the_trainer_has_its_own_error(
     assert found in caught.value.found
     assert "patient text" not in str(caught.value)
     assert not (tmp_path / "run" / "pid").exists()
+
+
+def test_a_full_disk_is_called_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000))
+    with pytest.raises(DiskFullError, match="1000 bytes"):
+        run(tmp_path, "sys.exit(1)")
 
 
 def test_a_silent_trainer_is_stopped(tmp_path: Path) -> None:
