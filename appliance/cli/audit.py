@@ -282,3 +282,27 @@ def status(ctx: click.Context, start: bool, as_json: bool) -> int:
         sink.close()
     emit(value, as_json=as_json, text="\n".join(f"{k}: {v}" for k, v in sorted(value.items())))
     return 0
+
+
+@audit.command()
+@click.option("--entries", type=click.IntRange(1024), default=1_000_000, show_default=True)
+@click.option("--producers", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--entry-bytes", type=click.IntRange(500, 4000), default=600, show_default=True)
+@click.option("--batch", type=click.IntRange(1, 1024), default=16, help="Entries a request.")
+@click.option("--window", type=click.IntRange(1), default=2, help="Requests under way.")
+@json_option
+@click.pass_context
+def bench(ctx: click.Context, /, *, as_json: bool, **sizes: int) -> int:
+    """Measure the log on this disk, beside raw baselines of the same run."""
+    import json
+
+    from appliance.audit.bench import Sizes, run_bench
+    from appliance.core.progress import StderrProgress
+
+    progress = StderrProgress("bench")
+    try:
+        value = {"ok": True, **run_bench(get_home(ctx), Sizes(**sizes), progress)}
+    finally:
+        progress.close()
+    emit(value, as_json=as_json, text=lambda: json.dumps(value, indent=2))
+    return 0
