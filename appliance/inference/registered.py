@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def open_engine(
     from appliance.inference.llama_server import LlamaServerEngine
 
     return LlamaServerEngine(
-        run / "engine", what.files, what.template, settings, clock or SystemClock()
+        run / f"engine-{os.getpid()}", what.files, what.template, settings, clock or SystemClock()
     )
 
 

@@ -31,7 +31,7 @@ from appliance.inference.engine import (
 )
 from appliance.inference.sse import events
 
-REMOTE_TEMPLATE = "upstream"
+REMOTE_TEMPLATE = ""  # not known here
 
 
 class UpstreamEngine:
