@@ -18,8 +18,8 @@ SYSTEM_PROMPT: Final = (
 
 CONTEXT_FORM: Final = "Contexto:\n{context}\n\nPergunta:\n{question}"
 
-# For base models without a chat template of their own (the toy one): plain text markers, the
-# same that the plain template of the engines writes. Real models keep their own.
+# For base models without a chat template of their own (the toy one): plain text markers. Real
+# models keep their own.
 CHAT_TEMPLATE: Final = (
     "{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] | trim }}\n\n"

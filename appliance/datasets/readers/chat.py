@@ -67,7 +67,7 @@ def _answer(value: dict[str, Any], name: str) -> str:
 def _messages(values: list[Any]) -> list[tuple[str, str]]:
     messages = []
     for value in values:
-        if not isinstance(value, dict) or value.get("role") not in ROLES:
+        if not isinstance(value, dict) or text_of(value, "role") not in ROLES:
             raise RecordInvalidError("a message has no role that is known")
         content = value.get("content")
         if isinstance(content, list):
@@ -77,5 +77,5 @@ def _messages(values: list[Any]) -> list[tuple[str, str]]:
             content = "\n".join(str(part) for part in parts)
         if not isinstance(content, str):
             raise RecordInvalidError("a message holds no text")
-        messages.append((str(value["role"]), content.strip()))
+        messages.append((text_of(value, "role"), content.strip()))
     return messages

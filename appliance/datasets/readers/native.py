@@ -9,7 +9,8 @@ from appliance.datasets.record import KINDS, Record, content_id
 
 def matches(value: dict[str, Any]) -> bool:
     """Tell whether an object says which kind of record it is."""
-    return value.get("kind") in KINDS
+    kind = value.get("kind")
+    return isinstance(kind, str) and kind in KINDS
 
 
 def parse(value: dict[str, Any]) -> Record:
