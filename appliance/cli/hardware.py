@@ -182,3 +182,61 @@ def bench(ctx: click.Context, *, model: Path | None, lang: str | None, as_json: 
         progress.close()
     emit(told, as_json=as_json, text=lambda: bench_table(told, say))
     return answer(told["ok"])
+
+
+@hardware.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="Loopback port of the metrics.")
+@click.option("--interval", type=click.FloatRange(1, 3600), help="Seconds between two looks.")
+@click.option("--once", is_flag=True, help="Look once, log what changed, and end.")
+@click.option("--accept", is_flag=True, help="Take the machine as it is now for the right one.")
+@json_option
+@click.pass_context
+def watch(
+    ctx: click.Context,
+    *,
+    port: int | None,
+    interval: float | None,
+    once: bool,
+    accept: bool,
+    as_json: bool,
+) -> int:
+    """Keep watch: export metrics on the loopback address, log what changes (JSON lines)."""
+    import signal
+    import threading
+
+    from appliance.audit.recorder import open_recorder
+    from appliance.core.clock import SystemClock
+    from appliance.hardware.check import card_names
+    from appliance.hardware.watch import Watch, WatchOptions, serve, state_file
+    from appliance.hardware.watch_probes import LiveProber
+
+    home = get_home(ctx)
+    settings = get_settings(home).hardware
+    changed = {"watch_port": port, "watch_seconds": interval}
+    settings = settings.model_copy(update={k: v for k, v in changed.items() if v is not None})
+    if accept:
+        state_file(home).unlink(missing_ok=True)
+    prober = LiveProber(settings)
+    stop = threading.Event()
+    watching = Watch(
+        home,
+        prober,
+        lambda: open_recorder(home, "hardware"),
+        WatchOptions(SystemClock(), card_names(), settings.watch_slow_seconds),
+    )
+
+    def tell(value: dict[str, str]) -> None:
+        emit(value, as_json=as_json, text=" ".join(f"{k}={v}" for k, v in value.items()))
+
+    try:
+        if once:
+            found = [{"kind": c.kind, **c.detail()} for c in watching.look()]
+            lines = "\n".join(" ".join(f"{k}={v}" for k, v in c.items()) for c in found)
+            emit({"changes": found}, as_json=as_json, text=lines)
+            return 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        serve(watching, home, settings, stop, tell)
+    finally:
+        prober.close()
+    return 0
