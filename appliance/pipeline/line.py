@@ -10,7 +10,12 @@ from typing import Any
 from appliance.audit.recorder import Recorder
 from appliance.core.canonical import file_hash, value_hash
 from appliance.core.durable import os_errors, write_bytes
-from appliance.core.errors import DatasetMissingError, EvaluationMissingError, ModelUnknownError
+from appliance.core.errors import (
+    DatasetMissingError,
+    EvaluationMissingError,
+    ModelUnknownError,
+    SplitImpossibleError,
+)
 from appliance.core.home import Home
 from appliance.core.progress import StderrProgress
 from appliance.core.settings import Settings
@@ -71,11 +76,11 @@ class Line:
 
     def write_notes(self, _: Inputs) -> Outputs:
         """Write synthetic clinical notes with planted identifiers, one file a note."""
-        from appliance.deid.synthetic import generate_notes
+        from appliance.deid.synthetic import notes
 
         folder = self.home.records / "synthetic-notes"
         names = {}
-        for number, note in enumerate(generate_notes(self.notes, seed=self.recipe.seed)):
+        for number, note in enumerate(notes(self.notes, seed=self.recipe.seed)):
             path = folder / f"note-{number:04}.txt"
             write_bytes(path, note.text.encode("utf-8"), mode=0o600)
             names[path.name] = file_hash(path)
@@ -100,17 +105,32 @@ class Line:
 
     def deidentify(self, made: Inputs) -> Outputs:
         """Replace identifiers; nothing later reads the records as they came."""
-        from appliance.datasets.service import apply_deid
+        from appliance.datasets.service import deidentify
 
-        result = apply_deid(self.home, self.settings, made["import"]["hash"], self.recorder)
+        result = deidentify(
+            self.home,
+            self.settings,
+            made["import"]["hash"],
+            self.recorder,
+            StderrProgress("de-identify"),
+        )
         return {"hash": result.hash, "entities": dict(result.entities)}
 
     def split(self, made: Inputs) -> Outputs:
         """Split by group, then look for near-duplicates across the parts."""
-        from appliance.datasets.service import split_dataset
+        from appliance.datasets.service import check, split
 
-        result = split_dataset(self.home, self.settings, made["deid"]["hash"], self.recorder)
-        return {"hash": result.hash, "splits": dict(result.splits), "leaks": result.leaks}
+        result = split(self.home, self.settings, made["deid"]["hash"], self.recorder)
+        report = check(self.home, self.settings, result.hash)
+        if not report.ok:
+            unfit = [f"{c.name} ({c.detail})" for c in report.checks if c.must and not c.ok]
+            raise SplitImpossibleError(
+                expected="a dataset that is fit to train on",
+                found="; ".join(unfit),
+                remedy=f"See `appliance data check --dataset {result.hash}` for each point.",
+            )
+        checks = [c.to_dict() for c in report.checks]
+        return {"hash": result.hash, "splits": dict(result.splits), "checks": checks}
 
     # Models
 
@@ -188,7 +208,8 @@ class Line:
         store = EvaluationStore(self.home)
         before = store.open(made["baseline"]["hash"])
         after = store.open(made["evaluation"]["hash"])
-        return decide(before, after, self.recipe.gate).to_dict()
+        decision: Outputs = decide(before, after, self.recipe.gate).to_dict()
+        return decision
 
     def promote(self, made: Inputs) -> Outputs:
         """Put the adapter into service when the gate said yes; a refusal is recorded too."""

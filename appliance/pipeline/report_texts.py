@@ -72,10 +72,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "data": ("The data", "Os dados"),
     "source": ("Source", "Fonte"),
     "records": ("Records", "Registros"),
-    "refused_records": ("Refused", "Recusados"),
+    "refused_records": ("Records refused", "Registros recusados"),
     "identifiers": ("Identifiers replaced", "Identificadores substituídos"),
     "split": ("Split", "Partição"),
-    "leaks": ("Near-duplicates across splits", "Quase duplicatas entre partições"),
     "note_text": (
         "A synthetic clinical note with planted identifiers, before and after:",
         "Uma nota clínica sintética com identificadores plantados, antes e depois:",

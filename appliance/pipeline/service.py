@@ -144,7 +144,7 @@ def _summary(
             "refused": made["import"]["refused"],
             "entities": made["deid"]["entities"],
             "splits": made["split"]["splits"],
-            "leaks": made["split"]["leaks"],
+            "checks": made["split"]["checks"],
             "sample": _sample_note(home, made),
         },
         "before": measures(before),

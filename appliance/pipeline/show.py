@@ -59,14 +59,14 @@ def _rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             "records",
             (
                 f"{sum(s['records'] for s in data['sources'])} imported, "
-                f"{sum(s['refused'] for s in data['sources'])} refused, "
+                f"{data['refused']} refused, "
                 f"{sum(data['entities'].values())} identifiers replaced"
             ),
         ),
         (
             "split",
             ", ".join(f"{name} {n}" for name, n in data["splits"].items())
-            + f"; {data['leaks']} near-duplicates across splits",
+            + f"; {sum(c['ok'] for c in data['checks'])} of {len(data['checks'])} checks hold",
         ),
         (
             "perplexity",
