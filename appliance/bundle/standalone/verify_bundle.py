@@ -11,16 +11,29 @@ and by its own), timestamp, snapshot, targets (signatures, hashes, versions, dat
 length and SHA-256 of every block, then that no file, link or device lies there unlisted.
 """
 
+# One file that people read before they trust it: prints, plain os calls, numbers of the RFC,
+# and no syntax newer than Python 3.9, so that any rescue system can run it.
+# ruff: noqa: T201, PLR2004, PTH114, PTH118, PTH123, PTH208, DTZ007, UP017, ICN001, B905
+
 from __future__ import annotations
 
 import argparse
 import datetime
 import hashlib
+import io
 import json
 import os
 import re
 import stat
+import subprocess
 import sys
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Point = tuple[int, int, int, int]
 
 CAPS = {"root": 512000, "timestamp": 16384, "snapshot": 2000000, "targets": 5000000}
 MAX_ROTATIONS = 256
@@ -30,7 +43,7 @@ HEX64 = re.compile(r"[0-9a-f]{64}")
 PART = re.compile(r"[A-Za-z0-9._+@=,~!-][A-Za-z0-9 ._+@=,~!-]*")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The answer is no."""
 
 
@@ -41,7 +54,7 @@ D = -121665 * pow(121666, P - 2, P) % P
 ROOT_M1 = pow(2, (P - 1) // 4, P)
 
 
-def _recover(y, sign):
+def _recover(y: int, sign: int) -> int | None:
     if y >= P:
         return None
     x2 = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
@@ -53,7 +66,7 @@ def _recover(y, sign):
     return P - x if x & 1 != sign else x
 
 
-def _point(data):
+def _point(data: bytes) -> Point | None:
     y = int.from_bytes(data, "little")
     sign = y >> 255
     y &= (1 << 255) - 1
@@ -61,7 +74,7 @@ def _point(data):
     return None if x is None else (x, y, 1, x * y % P)
 
 
-def _add(p, q):
+def _add(p: Point, q: Point) -> Point:
     a = (p[1] - p[0]) * (q[1] - q[0]) % P
     b = (p[1] + p[0]) * (q[1] + q[0]) % P
     c = 2 * p[3] * q[3] * D % P
@@ -70,7 +83,7 @@ def _add(p, q):
     return (e * f % P, g * h % P, f * g % P, e * h % P)
 
 
-def _times(n, p):
+def _times(n: int, p: Point) -> Point:
     q = (0, 1, 1, 0)
     while n:
         if n & 1:
@@ -81,10 +94,11 @@ def _times(n, p):
 
 
 BASE_Y = 4 * pow(5, P - 2, P) % P
-BASE = (_recover(BASE_Y, 0), BASE_Y, 1, _recover(BASE_Y, 0) * BASE_Y % P)
+BASE_X = _recover(BASE_Y, 0) or 0
+BASE = (BASE_X, BASE_Y, 1, BASE_X * BASE_Y % P)
 
 
-def ed25519_ok(public, message, signature):
+def ed25519_ok(public: bytes, message: bytes, signature: bytes) -> bool:
     """Return whether the signature is good."""
     if len(public) != 32 or len(signature) != 64:
         return False
@@ -98,93 +112,27 @@ def ed25519_ok(public, message, signature):
     return same_x and (left[1] * right[2] - right[1] * left[2]) % P == 0
 
 
-# ECDSA on P-256 and P-384 (FIPS 186-5, 6.4.2), for keys that live on PKCS#11 tokens.
-CURVES = {
-    "ecdsa-sha2-nistp256": (
-        2**256 - 2**224 + 2**192 + 2**96 - 1,
-        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
-        0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
-        0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
-        0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
-        hashlib.sha256,
-        32,
-    ),
-    "ecdsa-sha2-nistp384": (
-        2**384 - 2**128 - 2**96 + 2**32 - 1,
-        0xB3312FA7E23EE7E4988E056BE3F82D19181D9C6EFE8141120314088F5013875AC656398D8A2ED19D2A85C8EDD3EC2AEF,
-        0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
-        0xAA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E082542A385502F25DBF55296C3A545E3872760AB7,
-        0x3617DE4A96262C6F5D9E98BF9292DC29F8F41DBD289A147CE9DA3113B5F0B8C00A60B1CE1D7E819D7A431D7C90EA0E5F,
-        hashlib.sha384,
-        48,
-    ),
-}
+# ECDSA keys live on PKCS#11 tokens; openssl checks their signatures (FIPS 186-5).
+DIGESTS = {"ecdsa-sha2-nistp256": "-sha256", "ecdsa-sha2-nistp384": "-sha384"}
 
 
-def _ec_add(p, q, m):
-    if p is None or q is None:
-        return p or q
-    if p[0] == q[0]:
-        if (p[1] + q[1]) % m == 0:
-            return None
-        k = (3 * p[0] * p[0] - 3) * pow(2 * p[1], -1, m)
-    else:
-        k = (q[1] - p[1]) * pow(q[0] - p[0], -1, m)
-    x = (k * k - p[0] - q[0]) % m
-    return (x, (k * (p[0] - x) - p[1]) % m)
+def ecdsa_ok(scheme: str, pem: str, message: bytes, signature: bytes) -> bool:
+    """Return whether openssl calls the signature good; the key is a PEM public key."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"{folder}/{n}" for n in ("key.pem", "signature", "message")]
+        for name, data in zip(names, (pem.encode(), signature, message)):
+            with open(name, "wb") as stream:
+                stream.write(data)
+        key, sig, text = names
+        argv = ["openssl", "dgst", DIGESTS[scheme], "-verify", key, "-signature", sig, text]
+        try:
+            done = subprocess.run(argv, capture_output=True, check=False)
+        except OSError:
+            raise RefusedError("openssl is needed to check a key from a token") from None
+        return done.returncode == 0
 
 
-def _ec_times(n, p, m):
-    q = None
-    while n:
-        if n & 1:
-            q = _ec_add(q, p, m)
-        p = _ec_add(p, p, m)
-        n >>= 1
-    return q
-
-
-def _der_integers(data):
-    def integer(at):
-        size = data[at + 1]
-        body = data[at + 2 : at + 2 + size]
-        if data[at] != 2 or size > 127 or not body or len(body) != size or body[0] & 0x80:
-            raise ValueError("DER")
-        if size > 1 and body[0] == 0 and not body[1] & 0x80:
-            raise ValueError("DER")
-        return int.from_bytes(body, "big"), at + 2 + size
-
-    if data[0] != 0x30 or data[1] > 127 or data[1] != len(data) - 2:
-        raise ValueError("DER")
-    r, at = integer(2)
-    s, at = integer(at)
-    if at != len(data):
-        raise ValueError("DER")
-    return r, s
-
-
-def ecdsa_ok(scheme, pem, message, signature):
-    """Return whether the signature is good; the key is a PEM SubjectPublicKeyInfo."""
-    import base64
-
-    m, b, n, gx, gy, digest, size = CURVES[scheme]
-    try:
-        body = "".join(line for line in pem.splitlines() if not line.startswith("-----"))
-        point = base64.b64decode(body, validate=True)[-2 * size - 1 :]
-        r, s = _der_integers(signature)
-    except (ValueError, IndexError):
-        return False
-    if len(point) != 2 * size + 1 or point[0] != 4 or not (0 < r < n and 0 < s < n):
-        return False
-    x, y = int.from_bytes(point[1 : size + 1], "big"), int.from_bytes(point[size + 1 :], "big")
-    if x >= m or y >= m or (y * y - (x * x * x - 3 * x + b)) % m:
-        return False
-    e, w = int.from_bytes(digest(message).digest(), "big"), pow(s, -1, n)
-    sum_ = _ec_add(_ec_times(e * w % n, (gx, gy), m), _ec_times(r * w % n, (x, y), m), m)
-    return sum_ is not None and sum_[0] % n == r
-
-
-def canonical(value):
+def canonical(value: Any) -> str:
     """Encode as OLPC canonical JSON, the form TUF signs."""
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -196,26 +144,26 @@ def canonical(value):
         return "[" + ",".join(canonical(v) for v in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(canonical(k) + ":" + canonical(value[k]) for k in sorted(value)) + "}"
-    raise Refused("metadata holds a number that is not whole")
+    raise RefusedError("metadata holds a number that is not whole")
 
 
-def _once(pairs):
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [k for k, _ in pairs]
     if len(keys) != len(set(keys)):
-        raise Refused("metadata holds a key twice")
+        raise RefusedError("metadata holds a key twice")
     return dict(pairs)
 
 
-def check_path(path):
+def check_path(path: str) -> str:
     """Refuse every path that is not plain and relative."""
     parts = path.split("/")
     bad = not path or len(path) > 240 or path.startswith("/")
     if bad or any(p in {"", ".", ".."} or not PART.fullmatch(p) for p in parts):
-        raise Refused("a signed path is not plain: " + ascii(path[:80]))
+        raise RefusedError("a signed path is not plain: " + ascii(path[:80]))
     return path
 
 
-def opened(root, path):
+def opened(root: str, path: str) -> io.FileIO:
     """Open a regular file below ``root`` without following any link."""
     parts = path.split("/")
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
@@ -229,46 +177,46 @@ def opened(root, path):
         os.close(folder)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise Refused("not a regular file: " + path)
+        raise RefusedError("not a regular file: " + path)
     return os.fdopen(fd, "rb", buffering=0)
 
 
 class Medium:
     """The medium, its metadata as read once, and what is listed."""
 
-    def __init__(self, root, now):
-        self.root, self.now, self.listed = root, now, set()
+    def __init__(self, root: str, now: datetime.datetime) -> None:
+        """Read the medium at ``root`` as of ``now``."""
+        self.root, self.now = root, now
+        self.listed: set[str] = set()
 
-    def small(self, path, cap):
+    def small(self, path: str, cap: int) -> bytes:
+        """Read a small file; more than ``cap`` bytes are refused (endless data)."""
         try:
             with opened(self.root, path) as stream:
                 data = b""
                 while piece := stream.read(65536):
                     data += piece
                     if len(data) > cap:
-                        raise Refused(f"{path} is longer than {cap} bytes")
+                        raise RefusedError(f"{path} is longer than {cap} bytes")
         except OSError as error:
-            raise Refused(f"{path} cannot be read: {error.strerror}") from None
+            raise RefusedError(f"{path} cannot be read: {error.strerror}") from None
         self.listed.add(path)
         return data
 
-    def has(self, path):
-        return os.path.lexists(os.path.join(self.root, *path.split("/")))
 
-
-def parse(data, kind):
+def parse(data: bytes, kind: str) -> tuple[dict[str, Any], list[Any]]:
     """Read metadata of one kind."""
     try:
         envelope = json.loads(data.decode(), object_pairs_hook=_once)
         signed = envelope["signed"]
         if signed["_type"] != kind or not isinstance(signed["version"], int):
-            raise Refused(f"not {kind} metadata")
+            raise RefusedError(f"not {kind} metadata")
         return signed, envelope["signatures"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Refused(f"the {kind} metadata cannot be read") from None
+        raise RefusedError(f"the {kind} metadata cannot be read") from None
 
 
-def threshold(root, role, signed, signatures, what):
+def threshold(root: Any, role: str, signed: Any, signatures: list[Any], what: str) -> None:
     """Refuse unless enough different keys of ``role`` in ``root`` signed."""
     try:
         keyids = root["roles"][role]["keyids"]
@@ -285,67 +233,69 @@ def threshold(root, role, signed, signatures, what):
             if key["scheme"] == "ed25519":
                 ok = ed25519_ok(bytes.fromhex(public), message, raw)
             else:
-                ok = key["scheme"] in CURVES and ecdsa_ok(key["scheme"], public, message, raw)
+                ok = key["scheme"] in DIGESTS and ecdsa_ok(key["scheme"], public, message, raw)
             if ok:
                 good.add(keyid)
     except (KeyError, TypeError, ValueError):
-        raise Refused(f"{what}: the keys or signatures cannot be read") from None
+        raise RefusedError(f"{what}: the keys or signatures cannot be read") from None
     if not isinstance(wanted, int) or wanted < 1 or len(good) < wanted:
-        raise Refused(f"{what} has {len(good)} good signatures, {wanted} are wanted")
+        raise RefusedError(f"{what} has {len(good)} good signatures, {wanted} are wanted")
 
 
-def not_expired(signed, now, what):
+def not_expired(signed: dict[str, Any], now: datetime.datetime, what: str) -> None:
     """Refuse what is past its date."""
     try:
         until = datetime.datetime.strptime(signed["expires"], "%Y-%m-%dT%H:%M:%SZ")
     except (KeyError, TypeError, ValueError):
-        raise Refused(f"{what} has no date") from None
+        raise RefusedError(f"{what} has no date") from None
     if now >= until:
-        raise Refused(f"{what} expired on {until:%Y-%m-%d} (judged on {now:%Y-%m-%d})")
+        raise RefusedError(f"{what} expired on {until:%Y-%m-%d} (judged on {now:%Y-%m-%d})")
 
 
-def roots(medium, wanted):
+def roots(medium: Medium, wanted: str | None) -> tuple[dict[str, Any], str, bool]:
     """Find the root that is on paper and walk to the newest one."""
     folder = os.path.join(medium.root, "metadata")
     try:
         names = os.listdir(folder)
     except OSError as error:
-        raise Refused(f"metadata/ cannot be read: {error.strerror}") from None
+        raise RefusedError(f"metadata/ cannot be read: {error.strerror}") from None
     versions = sorted(
         int(n[:-10]) for n in names if n.endswith(".root.json") and n[:-10].isdecimal()
     )
     if not versions or len(versions) > MAX_ROTATIONS:
-        raise Refused("no root on the medium, or too many")
+        raise RefusedError("no root on the medium, or too many")
     data = {v: medium.small(f"metadata/{v}.root.json", CAPS["root"]) for v in versions}
     if versions != list(range(versions[0], versions[-1] + 1)):
-        raise Refused("a root version is missing between others")
+        raise RefusedError("a root version is missing between others")
     prints = {v: hashlib.sha256(d).hexdigest() for v, d in data.items()}
-    previous = None
+    previous: dict[str, Any] = {}
     for version in versions:
         signed, signatures = parse(data[version], "root")
         if signed["version"] != version:
-            raise Refused(f"{version}.root.json says it is another version")
+            raise RefusedError(f"{version}.root.json says it is another version")
         threshold(signed, "root", signed, signatures, f"root {version}")
-        if previous is not None:
+        if previous:
             threshold(previous, "root", signed, signatures, f"root {version} by the one before")
         previous = signed
     anchored = wanted is not None and wanted in prints.values()
     if wanted is not None and not anchored:
-        raise Refused("no root on the medium has the fingerprint you gave")
+        raise RefusedError("no root on the medium has the fingerprint you gave")
     not_expired(previous, medium.now, "the root")
     return previous, prints[versions[0]], anchored
 
 
-def linked(medium, meta, path, cap):
+def linked(medium: Medium, meta: dict[str, Any], path: str, cap: int) -> bytes:
     """Read a metadata file and check it against the file above it."""
     data = medium.small(path, min(cap, meta.get("length", cap)))
     hashes = meta.get("hashes", {})
     if hashlib.sha256(data).hexdigest() != hashes.get("sha256") or len(data) != meta.get("length"):
-        raise Refused(f"{path} is not what the file above it names: two releases mixed, or damage")
+        raise RefusedError(
+            f"{path} is not what the file above it names: two releases mixed, or damage"
+        )
     return data
 
 
-def targets(medium, root):
+def targets(medium: Medium, root: dict[str, Any]) -> dict[str, Any]:
     """Return the signed list of files."""
     stamp, signatures = parse(
         medium.small("metadata/timestamp.json", CAPS["timestamp"]), "timestamp"
@@ -360,14 +310,15 @@ def targets(medium, root):
         threshold(root, kind, signed, signatures, f"the {kind}")
         not_expired(signed, medium.now, f"the {kind}")
         if signed["version"] != meta["version"]:
-            raise Refused(f"the {kind} is another version than named")
+            raise RefusedError(f"the {kind} is another version than named")
         current = signed
     if "delegations" in current:
-        raise Refused("delegations are not used by this format")
-    return current["targets"]
+        raise RefusedError("delegations are not used by this format")
+    listing: dict[str, Any] = current["targets"]
+    return listing
 
 
-def blocks(listing):
+def blocks(listing: dict[str, Any]) -> Iterator[tuple[str, int, str, str]]:
     """Yield (path, length, sha256, what) for each block that must lie on the medium."""
     for path, target in sorted(listing.items()):
         check_path(path)
@@ -376,10 +327,10 @@ def blocks(listing):
         size = custom.get("chunk_bytes", max(length, 1))
         hashes, absent = custom.get("chunks", [whole]), set(custom.get("absent", []))
         if size < 1 or len(hashes) != max(1, -(-length // size)):
-            raise Refused(f"the block list of {path} does not cover it")
+            raise RefusedError(f"the block list of {path} does not cover it")
         for number, name in enumerate(hashes):
             if not HEX64.fullmatch(name):
-                raise Refused(f"the block list of {path} cannot be read")
+                raise RefusedError(f"the block list of {path} cannot be read")
             if number in absent:
                 continue
             where = path if custom.get("plain") is True else f"chunks/{name[:2]}/{name}"
@@ -387,7 +338,7 @@ def blocks(listing):
             yield where, min(size, length - start), name, f"{path} from byte {start}"
 
 
-def prove(medium, path, length, wanted):
+def prove(medium: Medium, path: str, length: int, wanted: str) -> str | None:
     """Return why the block is not what was signed, or None."""
     digest, done = hashlib.sha256(), 0
     try:
@@ -400,14 +351,14 @@ def prove(medium, path, length, wanted):
                 done += len(piece)
             if stream.read(1):
                 return f"it goes on after {length} bytes"
-    except Refused as error:
+    except RefusedError as error:
         return str(error)
     except OSError as error:
         return f"{error.strerror} at byte {done}"
     return None if digest.hexdigest() == wanted else "its SHA-256 differs"
 
 
-def strangers(medium):
+def strangers(medium: Medium) -> Iterator[str]:
     """Yield what lies on the medium and is not listed."""
     folders = {p[:i] for p in medium.listed for i, c in enumerate(p) if c == "/"}
     for place, inner, names in os.walk(medium.root, onerror=_walk_error):
@@ -427,11 +378,11 @@ def strangers(medium):
                 yield base + name
 
 
-def _walk_error(error):
-    raise Refused(f"a folder cannot be listed: {error.strerror}")
+def _walk_error(error: OSError) -> None:
+    raise RefusedError(f"a folder cannot be listed: {error.strerror}")
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Verify and print; return the exit code."""
     if options.date:
         now = datetime.datetime.strptime(options.date, "%Y-%m-%d")
@@ -445,7 +396,7 @@ def run(options):
     try:
         wanted_blocks = list(blocks(targets(medium, root)))
     except (KeyError, TypeError, AttributeError):
-        raise Refused("the signed lists cannot be read") from None
+        raise RefusedError("the signed lists cannot be read") from None
     seen, total, bad = set(), 0, 0
     for path, length, digest, what in wanted_blocks:
         medium.listed.add(path)
@@ -463,7 +414,7 @@ def run(options):
         print("UNLISTED", ascii(path))
     print(f"{len(seen)} blocks, {total} bytes proven, {bad} faults")
     if bad:
-        raise Refused("do not use this medium; have it repaired from a second one")
+        raise RefusedError("do not use this medium; have it repaired from a second one")
     if not anchored:
         print("NOT YET TRUSTED: compare the fingerprint with the paper and give it: --fingerprint")
         return 1
@@ -471,7 +422,7 @@ def run(options):
     return 0
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("medium")
@@ -479,7 +430,7 @@ def main(arguments=None):
     parser.add_argument("--date", help="today's date, YYYY-MM-DD, from a clock you trust")
     try:
         return run(parser.parse_args(arguments))
-    except Refused as error:
+    except RefusedError as error:
         print("REFUSED:", error)
         return 1
 
