@@ -1,0 +1,1 @@
+"""A virtual machine for the appliance on the hospital's Proxmox VE."""
