@@ -66,7 +66,7 @@ def settings_page() -> str:
 def _settings_rows(section: type[BaseModel], prefix: str) -> list[str]:
     if not section.model_fields:
         return ["Nothing to set."]
-    rows = []
+    rows: list[str] = []
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -312,7 +312,7 @@ def _dumped(recipe: Recipe, part: str) -> dict[str, Any]:
 def _has_notes(outputs: Outputs) -> bool:
     folder = Path(outputs["folder"])
     files = {p.name: file_hash(p) for p in sorted(folder.glob("note-*.txt"))}
-    return value_hash(files) == outputs["files"]
+    return value_hash(files) == str(outputs["files"])
 
 
 def _content(path: Path) -> str:
