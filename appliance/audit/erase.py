@@ -112,7 +112,10 @@ class Subjects:
             path = self._path(ident, generation, "key")
             if generation == 0 or not path.exists():
                 raise InputMissingError(
-                    expected="a subject with sealed details", found="no key under that pseudonym"
+                    expected="a subject with sealed details",
+                    found="no key under that pseudonym",
+                    remedy="Check the pseudonym with `appliance audit pseudonym`; a subject whose "
+                    "key was destroyed before needs nothing more.",
                 )
             detail: dict[str, Scalar] = {"subject": ident, "generation": generation}
             with recorder.action(ACTION, patient=pseudonym, crude="D", detail=detail) as act:

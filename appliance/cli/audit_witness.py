@@ -12,6 +12,7 @@ from appliance.cli.common import answer, emit, get_home, get_settings, json_opti
 
 if TYPE_CHECKING:
     from appliance.audit.evidence import Part
+    from appliance.audit.witness import Witnessed
     from appliance.core.home import Home
 
 
@@ -20,12 +21,16 @@ def witness() -> None:
     """Have the log's state signed by an officer's offline device, and see how old that is."""
 
 
-def _newest(home: Home) -> Part:
+def _part(home: Home, number: int | None) -> Part:
+    """Return the shard of that number (the newest without one) under its current checkpoint."""
     from appliance.audit.evidence import Part
     from appliance.audit.officer import let_sign, logs_of
 
     let_sign(home)
-    return Part(logs_of(home)[-1])
+    found = logs_of(home)
+    if number is not None and number > len(found):
+        raise click.UsageError(f"the log has {len(found)} shards")
+    return Part(found[(number or len(found)) - 1])
 
 
 @witness.command()
@@ -57,6 +62,7 @@ def trust(ctx: click.Context, vkey: str, as_json: bool) -> int:
     "--qr", type=click.Path(path_type=Path, dir_okay=False), help="Also as a .png or .svg picture."
 )
 @click.option("--show", is_flag=True, help="Also as a QR code on this terminal.")
+@click.option("--log", type=click.IntRange(1), help="Number of the shard (default: the newest).")
 @click.option("--old", type=click.IntRange(0), help="Size the witness saw last, when it says so.")
 @json_option
 @click.pass_context
@@ -70,7 +76,7 @@ def request(ctx: click.Context, /, *, as_json: bool, **given: Any) -> int:
     home = get_home(ctx)
     with open_recorder(home, "cli") as recorder:
         recorder.event("audit.witness_request", crude="R")
-    part = _newest(home)
+    part = _part(home, given["log"])
     body = book_of(home).request(part.key, part.note.encode(), part.read, given["old"])
     target = given["output"] or Path(f"witness-request-{part.size}.txt")
     write_bytes(target, body)
@@ -84,22 +90,35 @@ def request(ctx: click.Context, /, *, as_json: bool, **given: Any) -> int:
     return 0
 
 
+def _accept(home: Home, data: bytes) -> list[Witnessed]:
+    """Take an answer for whichever shard it was asked about, the newest first."""
+    from appliance.audit.officer import book_of, logs_of
+    from appliance.core.errors import AuditWitnessRefusedError
+
+    refused: AuditWitnessRefusedError | None = None
+    for shard in reversed(logs_of(home)):
+        try:
+            return book_of(home).accept(shard.verifier, data)
+        except AuditWitnessRefusedError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
 @witness.command("import")
 @click.argument("answer_file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @json_option
 @click.pass_context
 def import_answer(ctx: click.Context, answer_file: Path, as_json: bool) -> int:
     """Take the device's answer and keep it with the log."""
-    from appliance.audit.officer import book_of
     from appliance.audit.recorder import open_recorder
 
     home = get_home(ctx)
-    part = _newest(home)
     with (
         open_recorder(home, "cli") as recorder,
         recorder.action("audit.witness_import", crude="C") as act,
     ):
-        taken = book_of(home).accept(part.key, answer_file.read_bytes())
+        taken = _accept(home, answer_file.read_bytes())
         newest = max(taken, key=lambda item: item.time)
         assert newest.checkpoint is not None
         act.detail.update(witness=newest.witness.name, size=newest.checkpoint.size)
