@@ -19,6 +19,7 @@ from appliance.bundle.images.recipe import Image, load_image
 from appliance.bundle.images.tree import Tree, base_links
 from appliance.bundle.images.wheels import Wheel, WheelHouse
 from appliance.core.canonical import file_hash
+from appliance.core.errors import BundleRecipeError
 
 AGENT = Path(appliance.__file__).parent
 NOT_SOURCE = ("__pycache__",)
@@ -66,13 +67,11 @@ class Kitchen:
         parts = Parts()
         steps: list[Step] = []
         asked: list[str] = []
-        without: set[str] = set()
         for name in chain:
             image = load_image(self._images, name)
             asked += image.packages
-            without |= set(image.without)
             if image.packages:
-                steps.append(self._debian(name, image, asked, without, parts))
+                steps.append(self._debian(name, image, asked, parts))
             steps.extend(self._wheels(name, image, parts))
             steps.extend(self._compiled(name, image, parts))
             steps.append(self._own(name, image, lowest=name == chain[0]))
@@ -80,15 +79,18 @@ class Kitchen:
                 steps.append(self._agent())
         return steps, parts
 
-    def _debian(
-        self, name: str, image: Image, asked: Sequence[str], without: set[str], parts: Parts
-    ) -> Step:
+    def _debian(self, name: str, image: Image, asked: Sequence[str], parts: Parts) -> Step:
         below = {deb.name for deb in parts.debs}
+        only = set(image.only)
         debs = [
             deb
             for deb in self._packages.closure(asked)
-            if deb.name not in below and deb.name not in without
+            if deb.name not in below and (deb.name in only or not only)
         ]
+        if missing := sorted(only - below - {deb.name for deb in debs}):
+            raise BundleRecipeError(
+                expected=f"only packages of the closure of {name}", found=", ".join(missing)
+            )
         parts.debs += debs
         everything = list(parts.debs)
 

@@ -48,8 +48,9 @@ class Image(_Strict):
     title: str
     base: str | None = Field(None, description="The image below; none for the lowest.")
     packages: list[str] = Field(default_factory=list)
-    without: list[str] = Field(
-        default_factory=list, description="Packages of the closure whose files stay out."
+    only: list[str] = Field(
+        default_factory=list,
+        description="The packages of the closure whose files are taken; all when empty.",
     )
     drop: list[str] = Field(default_factory=list, description="Paths that stay out.")
     wheels: list[Wheels] = Field(default_factory=list)

@@ -41,10 +41,8 @@ class Tree:
     def put(self, path: str, node: Node) -> None:
         """Add or replace a node; folders above it appear by themselves."""
         clean = merged(path)
-        if not clean:
-            return
-        if node.kind == "dir" and clean in self.nodes and self.nodes[clean].kind == "link":
-            return
+        if not clean or (node.kind == "dir" and clean in MERGED):
+            return  # a folder of that name would cover the link, and hide the loader behind it
         self.nodes[clean] = node
         for parent in PurePosixPath(clean).parents:
             if str(parent) != ".":
