@@ -235,7 +235,12 @@ AGE: Final = Entity(
         Rule(
             "labelled",
             rf"{LEFT}(?:idade|age[d]?)\s?[:=]?\s(?P<v>{_OLD})(?![\d\-\u2013/,.]\d)"
-            rf"(?!\d)(?!\s?(?:to|a|e|and|-|\u2013)\s?\d)",
+            rf"(?![\d+])(?!\s?(?:to|a|e|and|-|\u2013)\s?\d)",
+            0.85,
+        ),
+        Rule(
+            "labelled, the second",
+            rf"{LEFT}(?:idade|age[d]?)\s?[:=]?\s{_OLD}\+?\s(?:or|ou)\s(?P<v>{_OLD})(?![\d+])",
             0.85,
         ),
         Rule("English", rf"{_NO_RANGE}{_OLD}(?=[\s\-](?:years?[\s\-]old|y/?o(?![^\W_])))", 0.85),

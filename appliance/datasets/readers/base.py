@@ -175,7 +175,8 @@ def is_cut(error: json.JSONDecodeError, text: str) -> bool:
     """Tell whether JSON fails because it ends too early."""
     if error.msg.startswith("Unterminated string"):
         return True
-    return error.pos >= len(text.rstrip()) - JSON_TAIL and "Extra data" not in error.msg
+    near_the_end = 0 < error.pos and error.pos >= len(text.rstrip()) - JSON_TAIL
+    return near_the_end and "Extra data" not in error.msg
 
 
 def iter_json_lines(source: Source) -> Iterator[tuple[str, dict[str, Any] | str]]:

@@ -151,8 +151,8 @@ def _json(source: Source, fmt: str | None) -> tuple[str, Iterator[Item]]:
     if fmt in {None, "alpaca"} and alpaca.is_columnar(document):
         return "alpaca", alpaca.columnar(document, source)
     if isinstance(document, dict) and fmt in {None, "pubmedqa"}:
-        first = next(iter(document.values()), None)
-        if fmt or (isinstance(first, dict) and pubmedqa.MARK in first):
+        entries = (value for value in document.values() if isinstance(value, dict))
+        if fmt or any(pubmedqa.MARK in entry for entry in entries):
             return "pubmedqa", pubmedqa.items(document, source)
     if isinstance(document, dict):
         document = [document]
@@ -168,8 +168,8 @@ def _json(source: Source, fmt: str | None) -> tuple[str, Iterator[Item]]:
             expected=f"objects of one of: {', '.join(FORMATS)}",
             found=f"{len(document)} entries of {source.name} that are none of them",
         )
-    entries = (
+    numbered = (
         (f"entry {n}", v if isinstance(v, dict) else "the entry is not a JSON object")
         for n, v in enumerate(document, start=1)
     )
-    return fmt, _objects(source, fmt, entries)
+    return fmt, _objects(source, fmt, numbered)

@@ -58,6 +58,12 @@ def test_cleaning_twice_changes_nothing_more(seed: int) -> None:
     assert CLEANER.clean(once, "p").text == once
 
 
+def test_an_age_that_was_made_coarser_is_not_found_again() -> None:
+    once = CLEANER.clean("persons aged 92 or 93; idade: 95; 97 anos").text
+    assert once == "persons aged 90+ or 90+; idade: 90+; 90+ anos"
+    assert CLEANER.clean(once).text == once
+
+
 def test_a_cleaned_note_holds_no_planted_identifier() -> None:
     for note in notes(40, seed=3, unlabelled=False):
         text = CLEANER.clean(note.text, "p").text
