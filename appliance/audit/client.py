@@ -34,6 +34,8 @@ from appliance.core.settings.audit import AuditSettings
 
 WRITER_LOG = "audit-writer.log"
 POLL_S = 0.02
+LEAVING = {"ConnectionResetError", "BrokenPipeError"}  # a writer that ends closes its socket last
+LEAVING_TRIES = 100
 READ_BYTES = 1 << 16
 
 
@@ -161,12 +163,17 @@ def connect(home: Home, *, start: bool = True) -> SocketSink:
     """
     settings = load_settings(home.settings_file).audit
     sink = SocketSink(lambda: _dial(home, settings, start=start), settings.reply_timeout_s)
-    try:
-        sink.ask(wire.STATUS)
-    except ApplianceError:
-        sink.close()
-        raise
-    return sink
+    for _ in range(LEAVING_TRIES):
+        try:
+            sink.ask(wire.STATUS)
+        except AuditUnavailableError as error:
+            sink.close()
+            if error.found not in LEAVING:
+                raise
+            time.sleep(POLL_S)
+        else:
+            return sink
+    raise _unavailable("a writer that answers", "one that is leaving")
 
 
 def _dial(home: Home, settings: AuditSettings, *, start: bool) -> socket.socket:

@@ -182,7 +182,7 @@ _encode = _make_encoder()
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether the C encoder writes ``value`` as RFC 8785 does (names are checked apart)."""
+    """Tell whether the C encoder writes ``value`` as RFC 8785 does (names are strings)."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return True

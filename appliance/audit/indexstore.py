@@ -189,12 +189,12 @@ class IndexStore:
         said = progress or NoProgress()
         taken = 0
         chain = shards(self.audit)
-        log, _ = self.position()
-        if log > max(1, len(chain)):  # shards are gone that were indexed
-            self.rebuild()
+        log, start = self.position()
+        sizes = [retention.log_size(shard.folder) for shard in chain]
+        if start and (log > len(chain) or start > sizes[log - 1]):
+            self.rebuild()  # the log is shorter than what was indexed: an older copy, or damage
             log = 1
-        for shard in chain[log - 1 :]:
-            size = retention.log_size(shard.folder)
+        for shard, size in list(zip(chain, sizes, strict=True))[log - 1 :]:
             taken += self._take(shard, size, said)
         if taken:
             if taken > TILE_WIDTH * BATCH_BUNDLES:
@@ -204,9 +204,6 @@ class IndexStore:
 
     def _take(self, shard: Shard, size: int, progress: Progress) -> int:
         log, start = self.position()
-        if log == shard.number and start > size:  # the log went back: an older copy, or damage
-            self.rebuild()
-            return 0
         if log < shard.number:
             start = 0
         taken = 0

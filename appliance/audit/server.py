@@ -7,10 +7,12 @@ groups grow with the load by themselves; a store thread writes tiles and signs c
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import socket
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from appliance.audit.peers import Connection, listen, may_write, peer_of
 from appliance.audit.shardlog import Group, ShardLog
 from appliance.audit.wal import pack_entries
 from appliance.audit.walfile import WalFile
-from appliance.audit.workers import Result, Worker, disk_full
+from appliance.audit.workers import Result, Worker, disk_full, resident_bytes
 from appliance.core.clock import Clock
 from appliance.core.errors import (
     ApplianceError,
@@ -32,6 +34,7 @@ from appliance.core.settings.audit import AuditSettings
 READ_BYTES = 1 << 18
 UNREAD_BYTES = 1 << 20  # answers a peer may leave unread before it is dropped
 TICK_S = 0.25
+LAST_S = 5.0  # how long a stop waits for tiles on a full disk; the next start makes them
 
 
 class Server:
@@ -49,7 +52,9 @@ class Server:
         self.stopping = False
         self.asked = False
         self.broken: Exception | None = None
+        self.behind = False  # the disk is so full that tiles are left for the next start
         self.on_rotate: Any = None  # set by the writer: closes this shard, returns the next
+        self.on_full: Callable[[], None] = lambda: None  # gives the reserve back to the disk
         self._connections: set[Connection] = set()
         self._results: deque[Result] = deque()
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -77,31 +82,36 @@ class Server:
     def stop(self, *_: Any) -> None:
         """Ask the loop to end (also a signal handler)."""
         self.stopping = self.asked = True
-        self._store.giving_up = True
         self.wake()
 
     def run(self) -> None:
         """Serve. Afterwards everything accepted is durable, tiled and signed, or was refused."""
-        self._committer.start()
-        self._store.start()
+        for worker in (self._committer, self._store):
+            worker.start()
         while not self.stopping and self.broken is None:
             self._round(TICK_S)
             self._keep_house()
         self._selector.unregister(self._listener)
         self._listener.close()
-        if self.broken is None:
-            self.drain()
+        if self._is_full():
+            self.on_full()
+        self.drain(LAST_S)
         for connection in list(self._connections):
             self._close(connection)
-        self._committer.end()
-        self._store.end()
+        for worker in (self._committer, self._store):
+            worker.end()
 
-    def drain(self) -> None:
-        """Wait until the disk has everything that was accepted."""
+    def drain(self, limit_s: float = math.inf) -> None:
+        """Wait until the disk has everything; after ``limit_s`` do not insist on tiles."""
+        deadline = self.clock.monotonic() + limit_s
         while self.broken is None and (
             self._committer.waiting or self._store.waiting or self.log.pending.entries
         ):
             self._round(TICK_S, serve=False)
+            self._store.giving_up = self.clock.monotonic() > deadline
+
+    def _is_full(self) -> bool:
+        return self._store.full or self.clock.monotonic() < self._full_until
 
     def _round(self, timeout: float, *, serve: bool = True) -> None:
         for key, mask in self._selector.select(timeout):
@@ -209,7 +219,7 @@ class Server:
     def _append(self, connection: Connection, payload: bytes) -> None:
         if self.broken is not None:
             raise AuditUnavailableError(expected="a writer that can write", found="a broken one")
-        if self._store.full or self.clock.monotonic() < self._full_until:
+        if self._is_full():
             raise AuditFullError(expected="space for the log", found="a full disk")
         bodies = wire.entries_of(payload, self.settings.batch_entries)
         first = self.log.accept(bodies, connection.peer)
@@ -316,6 +326,9 @@ class Server:
         elif result.job == "segment" and disk_full(error):
             self._full_until = self.clock.monotonic() + 1.0
             return
+        elif disk_full(error):
+            self.behind = True
+            return
         self.broken = error
 
     def _answer_syncs(self) -> None:
@@ -350,11 +363,10 @@ class Server:
             self.stopping = True
 
     def _rotate(self) -> None:
-        waiting, self._rotating = self._rotating, []
+        waiting, self._rotating, self._segment_start = self._rotating, [], 0
         self.drain()
         try:
             self.log = self.on_rotate(self.log)
-            self._segment_start = 0
             answer = wire.report_frame(self.status())
         except ApplianceError as error:
             answer = wire.refused_frame(error)
@@ -369,8 +381,6 @@ class Server:
 
     def status(self) -> dict[str, Any]:
         """Return what the writer says about itself."""
-        with Path("/proc/self/statm").open(encoding="ascii") as stream:
-            pages = int(stream.read().split()[1])
         return {
             "pid": os.getpid(),
             "log": self.log.number,
@@ -379,14 +389,12 @@ class Server:
             "signed_size": self.log.signed_size,
             "open_intents": len(self.log.open_intents),
             "connections": len(self._connections),
-            "full": self._store.full or self.clock.monotonic() < self._full_until,
-            "resident_bytes": pages * os.sysconf("SC_PAGE_SIZE"),
+            "full": self._is_full(),
+            "resident_bytes": resident_bytes(),
         }
 
 
 def _refusal(error: Exception) -> ApplianceError:
     if isinstance(error, ApplianceError):
         return error
-    return AuditUnavailableError(
-        expected="a durable entry", found=f"{type(error).__name__} in the writer"
-    )
+    return AuditUnavailableError(expected="a durable entry", found=type(error).__name__)

@@ -32,7 +32,7 @@ from appliance.audit.guard import Scalar, check_detail
 from appliance.audit.layout import CHECKPOINT, VKEY, WAL
 from appliance.audit.note import Checkpoint, Note, Signer, Verifier, open_checkpoint, sign
 from appliance.audit.store import TileStore
-from appliance.audit.wal import Replay, read_segments
+from appliance.audit.wal import Replay, pack_entries, read_segments
 from appliance.audit.walfile import WalFile
 from appliance.core.clock import Clock, rfc3339
 from appliance.core.durable import fsync_dir, new_folder, os_errors, write_bytes
@@ -294,9 +294,13 @@ class ShardLog:
         """Make what is pending durable and the checkpoint cover it, on this thread."""
         group = self.take_group()
         if group is not None:
-            self.wal.append(_payload(group))
+            self.commit(group)
             self.store.write(self.committed(group))
         self.checkpoint_now()
+
+    def commit(self, group: Group) -> None:
+        """Make a group durable (the writer does it on a thread of its own)."""
+        self.wal.append(pack_entries(group.entries))
 
     def checkpoint_now(self) -> None:
         """Sign and publish a checkpoint over everything durable, on this thread."""
@@ -327,12 +331,6 @@ _CARRIED = frozenset(
 def _carried(entry: bytes) -> dict[str, Any]:
     """Return the members of an intent that its later entries repeat."""
     return {key: value for key, value in parse_entry(entry).items() if key in _CARRIED}
-
-
-def _payload(group: Group) -> bytes:
-    from appliance.audit.wal import pack_entries
-
-    return pack_entries(group.entries)
 
 
 def regrow(replay: Replay, checkpoint: Checkpoint) -> tuple[Frontier, list[tuple[str, bytes]]]:

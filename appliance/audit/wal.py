@@ -109,7 +109,8 @@ def scan(data: bytes) -> Scan:
     position = 0
     while position < len(data):
         if position + OVERHEAD > len(data):
-            return Scan(payloads, position, "unfinished")
+            begun = MAGIC.startswith(data[position : position + len(MAGIC)])
+            return Scan(payloads, position, "unfinished" if begun else "damaged")
         magic, length, checksum = HEAD.unpack_from(data, position)
         (check,) = CHECK.unpack_from(data, position + HEAD.size)
         if magic != MAGIC or zlib.crc32(view[position : position + HEAD.size]) != check:

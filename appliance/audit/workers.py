@@ -6,12 +6,14 @@ Both release the interpreter while the disk works. What they finish comes back t
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from appliance.core.durable import from_os_error
@@ -31,7 +33,11 @@ class Result:
 
 
 class Worker(threading.Thread):
-    """Runs jobs in order. A job that finds the disk full is tried again when ``retry`` is set."""
+    """Runs jobs in order.
+
+    With ``retry`` a job that finds the disk full is tried again, and after any other failure no
+    later job runs: a checkpoint must not stand over tiles that were not written.
+    """
 
     def __init__(
         self, name: str, results: deque[Result], wake: Callable[[], None], *, retry: bool
@@ -45,6 +51,7 @@ class Worker(threading.Thread):
         self._retry = retry
         self.full = False
         self.giving_up = False
+        self._failed: Exception | None = None
         self.waiting = 0  # jobs handed over whose result was not taken back
 
     def put(self, job: str, about: Any, work: Callable[[], Any]) -> None:
@@ -65,6 +72,8 @@ class Worker(threading.Thread):
 
     def _do(self, job: str, about: Any, work: Callable[[], Any]) -> Result:
         while True:
+            if self._failed is not None:
+                return Result(job, about, error=self._failed)
             try:
                 value = work()
             except Exception as error:  # noqa: BLE001 - the thread that serves peers decides
@@ -73,6 +82,8 @@ class Worker(threading.Thread):
                     self.full = True
                     time.sleep(RETRY_S)
                     continue
+                if self._retry:
+                    self._failed = known
                 return Result(job, about, error=known)
             self.full = False
             return Result(job, about, value)
@@ -80,8 +91,6 @@ class Worker(threading.Thread):
 
 def _known(error: Exception) -> Exception:
     if isinstance(error, OSError) and not isinstance(error, ApplianceError):
-        from pathlib import Path
-
         return from_os_error(error, Path(str(error.filename or "the audit folder")))
     return error
 
@@ -89,3 +98,9 @@ def _known(error: Exception) -> Exception:
 def disk_full(error: Exception | None) -> bool:
     """Tell whether ``error`` says that there is no space."""
     return isinstance(error, (AuditFullError, DiskFullError))
+
+
+def resident_bytes() -> int:
+    """Return the memory of this process."""
+    pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -122,24 +122,36 @@ class Writer:
         self.keys.destroy(log.origin)
         return following
 
-    def close(self, log: ShardLog, reason: str) -> None:
-        """Write the last entry and checkpoint; the reserve pays for it when the disk is full."""
-        for attempt in range(2):
-            log.say("audit.stopped", {"cause": reason})
-            try:
-                log.commit_now()
-                log.settle()
-            except (ApplianceError, OSError) as error:
-                known = (
-                    error if isinstance(error, ApplianceError) else from_os_error(error, self.audit)
-                )
-                if attempt or not disk_full(known):
-                    raise
-                log.failed()
-                with contextlib.suppress(OSError):
-                    (self.audit / RESERVE).unlink()
-            else:
-                return
+    def close(self, log: ShardLog, reason: str, *, tiles: bool) -> None:
+        """Write the last entry and checkpoint; on a full disk the reserve pays for the entry.
+
+        Without ``tiles`` (or without space for them) the write-ahead file keeps what is new, and
+        the next start makes tiles and checkpoint of it.
+        """
+        log.say("audit.stopped", {"cause": reason})
+        group = log.take_group()
+        assert group is not None
+        try:
+            log.commit(group)
+        except AuditFullError:
+            self.release_reserve()
+            log.commit(group)
+        made = log.committed(group)
+        if not tiles:
+            return
+        try:
+            log.store.write(made)
+            log.checkpoint_now()
+            log.settle()
+        except (ApplianceError, OSError) as error:
+            known = error if isinstance(error, ApplianceError) else from_os_error(error, self.audit)
+            if not disk_full(known):
+                raise
+
+    def release_reserve(self) -> None:
+        """Give the reserved space back to the disk."""
+        with contextlib.suppress(OSError):
+            (self.audit / RESERVE).unlink()
 
 
 def reserve(path: Path, size: int) -> None:
@@ -169,13 +181,14 @@ def serve(home: Home, *, stay: bool) -> None:
         log = writer.open()
         server = Server(log, socket_path(home), settings, clock, stay=stay)
         server.on_rotate = writer.rotate
+        server.on_full = writer.release_reserve
         signal.signal(signal.SIGTERM, server.stop)
         signal.signal(signal.SIGINT, server.stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         server.run()
         if server.broken is not None:
             raise server.broken
-        writer.close(server.log, "asked" if server.asked else "idle")
+        writer.close(server.log, "asked" if server.asked else "idle", tiles=not server.behind)
         with contextlib.suppress(OSError):
             socket_path(home).unlink()
 
