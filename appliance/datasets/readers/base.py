@@ -175,7 +175,7 @@ def is_cut(error: json.JSONDecodeError, text: str) -> bool:
     """Tell whether JSON fails because it ends too early."""
     if error.msg.startswith("Unterminated string"):
         return True
-    near_the_end = 0 < error.pos and error.pos >= len(text.rstrip()) - JSON_TAIL
+    near_the_end = error.pos > 0 and error.pos >= len(text.rstrip()) - JSON_TAIL
     return near_the_end and "Extra data" not in error.msg
 
 
