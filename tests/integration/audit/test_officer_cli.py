@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +14,13 @@ from typing import Any
 
 import pytest
 
+from appliance.audit import wire
+from appliance.audit.client import connect
 from appliance.audit.erase import Subjects
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import open_recorder
 from appliance.cli.main import main
+from appliance.core.errors import AuditUnavailableError
 from appliance.core.home import Home
 
 Run = Callable[..., tuple[int, Any]]
@@ -139,6 +144,21 @@ def test_a_witness_signs_and_the_evidence_carries_it(
     assert run("witness", "import", str(reply))[0] == 31
 
 
+def stop_writer(home: Home) -> None:
+    """End the log's writer in order and wait until it is gone."""
+    sink = connect(home, start=False)
+    sink.ask(wire.STOP)
+    sink.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            connect(home, start=False).close()
+        except AuditUnavailableError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the writer did not stop")
+
+
 def test_an_older_copy_of_the_whole_home_is_refused_by_the_device(
     tmp_path: Path, run: Run, home: Home, accesses: list[str]
 ) -> None:
@@ -147,13 +167,21 @@ def test_an_older_copy_of_the_whole_home_is_refused_by_the_device(
     run("witness", "script", str(device))
     vkey = script(device, "--folder", folder, "init", "--name", "officer.example/w1").stdout.strip()
     run("witness", "trust", vkey)
-    early, late = tmp_path / "early.txt", tmp_path / "late.txt"
-    asked = run("witness", "request", "-o", str(early))[1]
+    stop_writer(home)
+    shutil.copytree(home.audit, tmp_path / "older")
+    request = tmp_path / "request.txt"
+    for user in ("doctor-2", "doctor-3", "doctor-4"):
+        run("append", "data.read", "--user", user)
+    asked = run("witness", "request", "-o", str(request))[1]
     script(device, "--folder", folder, "trust", asked["vkey"])
-    run("append", "data.read", "--user", "doctor-2")
-    run("witness", "request", "-o", str(late), "--old", "0")
-    assert script(device, "--folder", folder, "cosign", str(late)).returncode == 0
-    done = script(device, "--folder", folder, "cosign", str(early))
+    assert script(device, "--folder", folder, "cosign", str(request)).returncode == 0
+    stop_writer(home)
+    shutil.rmtree(home.audit)
+    shutil.copytree(tmp_path / "older", home.audit)
+    assert run("verify")[0] == 0  # by itself the older copy is whole
+    again = run("witness", "request", "-o", str(request))[1]
+    assert again["size"] < asked["size"]
+    done = script(device, "--folder", folder, "cosign", str(request))
     assert done.returncode == 1 and "SHRANK" in done.stderr
 
 
