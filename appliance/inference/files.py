@@ -8,6 +8,8 @@ from pathlib import Path
 from appliance.core.canonical import file_hash
 from appliance.core.durable import os_errors
 from appliance.core.errors import ModelHashMismatchError
+from appliance.core.settings.registry import RegistrySettings
+from appliance.registry.gguf import read_header
 
 GGUF_MAGIC = b"GGUF"
 
@@ -40,6 +42,15 @@ class ModelFiles:
         _check(self.base, self.base_hash)
         if self.adapter is not None:
             _check(self.adapter, self.adapter_hash or "")
+
+    def context_tokens(self, wanted: int) -> int:
+        """Return ``wanted`` tokens of context, or what the base was trained for if that is less.
+
+        Beyond it a model without position scaling writes nonsense.
+        """
+        metadata = read_header(self.base, RegistrySettings()).metadata
+        trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+        return min(wanted, trained) if isinstance(trained, int) and trained > 0 else wanted
 
 
 def _check(path: Path, wanted: str) -> None:

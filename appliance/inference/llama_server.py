@@ -45,9 +45,10 @@ class LlamaServerEngine:
         files.verify()
         self.identity = Identity("llama-server", files.base_hash, files.adapter_hash, template.hash)
         self.slots = settings.parallel_requests
-        self.context_tokens = settings.context_tokens
+        self.context_tokens = files.context_tokens(settings.context_tokens)
         self._template = template
-        self.process = LlamaServerProcess(folder, files, settings, clock)
+        fitting = settings.model_copy(update={"context_tokens": self.context_tokens})
+        self.process = LlamaServerProcess(folder, files, fitting, clock)
         self.process.start()
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=self.process.socket),

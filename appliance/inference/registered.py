@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from appliance.registry.gguf import read_header
 from appliance.registry.store import ModelStore
 from appliance.registry.template import folder_template
 
+ENGINE_FOLDER = "engine-"  # with the process id: socket and log of one llama-server
 DEFAULT_END = "</s>"  # only matters to templates that write it, and those name it themselves
 
 
@@ -68,9 +70,22 @@ def open_engine(
         return UpstreamEngine(what.files.base_hash, settings, adapter_hash=what.files.adapter_hash)
     from appliance.inference.llama_server import LlamaServerEngine
 
+    _sweep(run)
     return LlamaServerEngine(
-        run / f"engine-{os.getpid()}", what.files, what.template, settings, clock or SystemClock()
+        run / f"{ENGINE_FOLDER}{os.getpid()}",
+        what.files,
+        what.template,
+        settings,
+        clock or SystemClock(),
     )
+
+
+def _sweep(run: Path) -> None:
+    """Remove the folders of engines whose process is gone (it was killed)."""
+    for folder in run.glob(f"{ENGINE_FOLDER}*"):
+        number = folder.name.removeprefix(ENGINE_FOLDER)
+        if number.isdigit() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_embedded(what: Registered, settings: InferenceSettings) -> ScoringEngine:

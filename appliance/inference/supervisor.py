@@ -132,10 +132,12 @@ class LlamaServerProcess:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-        (self._folder / SOCKET).unlink(missing_ok=True)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        (self._folder / SOCKET).unlink(missing_ok=True)
+        if not self._gave_up:  # else the log says why
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _watch(self) -> None:
         policy = RestartPolicy(self._settings.restart_limit, self._settings.restart_window_s)

@@ -8,6 +8,8 @@ import gguf
 import numpy as np
 
 LAYERS, WIDTH, HEADS, HIDDEN, CONTEXT, RANK = 2, 64, 4, 128, 1024, 4
+# A file's own template must never be used where another is pinned: this one would show.
+FROM_THE_FILE = "{{ 'FROM THE FILE' }}"
 WORDS = (
     "a o e de da do em um uma para com não se que por mais dor febre peito criança remédio dose "
     "médico hospital urgência ligue SAMU 192 procure atendimento posso tomar é normal qual quanto "
@@ -17,7 +19,7 @@ WORDS = (
 
 def vocabulary() -> tuple[list[str], list[float], list[int]]:
     """Return SentencePiece texts, scores and types: unknown, begin, end, bytes, letters, words."""
-    words = set(WORDS.split())
+    words = sorted(set(WORDS.split()))
     letters = sorted({c for w in words for c in w} | set("abcdefghijklmnopqrstuvwxyz0123456789"))
     pieces: set[str] = {"\u2581"}
     for word in words:
@@ -31,7 +33,7 @@ def vocabulary() -> tuple[list[str], list[float], list[int]]:
     return texts, scores, types
 
 
-def write_base(path: Path, *, seed: int = 7) -> Path:
+def write_base(path: Path, *, seed: int = 7, template: str = FROM_THE_FILE) -> Path:
     """Write the base model."""
     random = np.random.default_rng(seed)
     texts, scores, types = vocabulary()
@@ -55,8 +57,7 @@ def write_base(path: Path, *, seed: int = 7) -> Path:
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(value=True)
-    # A file's own template must never be used: this one would show.
-    writer.add_chat_template("{{ 'FROM THE FILE' }}")
+    writer.add_chat_template(template)
 
     def tensor(name: str, *shape: int, scale: float = 0.3) -> None:
         writer.add_tensor(name, random.normal(0, scale, shape).astype(np.float32))
