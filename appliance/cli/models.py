@@ -10,8 +10,10 @@ import click
 from appliance.cli.common import answer, emit, get_home, get_settings, json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from appliance.core.errors import ApplianceError
     from appliance.core.home import Home
-    from appliance.core.settings import Settings
     from appliance.registry.promotions import Approval, Verdict
     from appliance.registry.store import ModelStore
 
@@ -139,21 +141,47 @@ def lineage(ctx: click.Context, *, content: str, as_json: bool) -> int:
     return 0
 
 
+def _judged(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--baseline", required=True, help="Hash of the evaluation of its base alone."),
+        click.option("--evaluation", required=True, help="Hash of the evaluation of this model."),
+        click.argument("content"),
+    ):
+        command = option(command)
+    return command
+
+
 @models.command()
-@click.argument("content")
-@click.option("--evaluation", required=True, help="Hash of the evaluation of this model.")
-@click.option("--baseline", required=True, help="Hash of the evaluation of its base alone.")
-@click.option("--approved-by", help="The second person, when registry.approval is four_eyes.")
+@_judged
+@json_option
+@click.pass_context
+def approve(
+    ctx: click.Context, *, content: str, evaluation: str, baseline: str, as_json: bool
+) -> int:
+    """Agree, as a second person, to a promotion (exit code 1: the gate says no)."""
+    from appliance.audit.recorder import open_recorder
+    from appliance.core.errors import GateRefusedError
+    from appliance.registry import promotions
+    from appliance.registry.store import ModelStore
+
+    home = get_home(ctx)
+    store = ModelStore(home)
+    verdict = _verdict(home, store, content, evaluation, baseline)
+    with open_recorder(home, "registry") as recorder:
+        try:
+            made = promotions.approve(store, content, verdict, recorder)
+        except GateRefusedError as error:
+            return _no(error, "not approved", as_json=as_json)
+    emit({"ok": True, "approved": made}, as_json=as_json, text=f"approved {made}")
+    return 0
+
+
+@models.command()
+@_judged
 @json_option
 @click.pass_context
 def promote(
-    ctx: click.Context,
-    *,
-    content: str,
-    evaluation: str,
-    baseline: str,
-    approved_by: str | None,
-    as_json: bool,
+    ctx: click.Context, *, content: str, evaluation: str, baseline: str, as_json: bool
 ) -> int:
     """Put a model into service if its recipe's gate lets it (exit code 1: it does not)."""
     from appliance.audit.recorder import open_recorder
@@ -164,18 +192,22 @@ def promote(
     home = get_home(ctx)
     store = ModelStore(home)
     verdict = _verdict(home, store, content, evaluation, baseline)
-    approval = _approval(get_settings(home), approved_by)
     with open_recorder(home, "registry") as recorder:
+        approval = _approval(home, store.get(content).hash, verdict.hash)
         try:
             made = promotions.promote(store, content, verdict, recorder, approval)
         except (GateRefusedError, ApprovalMissingError) as error:
-            text = f"not promoted: {error.found}"
-            emit({"ok": False, "error": error.to_dict()}, as_json=as_json, text=text)
-            return answer(ok=False)
+            return _no(error, "not promoted", as_json=as_json)
     note = "" if approval.mode == "four_eyes" else " (demo mode: one person decided)"
     found = {"ok": True, "promoted": made, "approval": approval.mode}
     emit(found, as_json=as_json, text=f"promoted {made}{note}")
     return 0
+
+
+def _no(error: ApplianceError, what: str, *, as_json: bool) -> int:
+    text = f"{what}: {error.found}\n{error.todo}"
+    emit({"ok": False, "error": error.to_dict()}, as_json=as_json, text=text)
+    return answer(ok=False)
 
 
 @models.command()
@@ -185,10 +217,11 @@ def rollback(ctx: click.Context, *, as_json: bool) -> int:
     """Put the model that was promoted before back into service."""
     from appliance.audit.recorder import open_recorder
     from appliance.registry import promotions
+    from appliance.registry.promotions import Approval
     from appliance.registry.store import ModelStore
 
     home = get_home(ctx)
-    approval = _approval(get_settings(home), None)
+    approval = Approval(get_settings(home).registry.approval)
     with open_recorder(home, "registry") as recorder:
         made = promotions.rollback(ModelStore(home), _promotions(home), recorder, approval)
     emit({"ok": True, "promoted": made}, as_json=as_json, text=f"promoted again: {made}")
@@ -202,11 +235,18 @@ def _promotions(home: Home) -> Any:
     return Promotions(AuditPromotionLog(home))
 
 
-def _approval(settings: Settings, approved_by: str | None) -> Approval:
-    from appliance.audit.recorder import operating_user
-    from appliance.registry.promotions import Approval
+def _approval(home: Home, content: str, evaluation: str) -> Approval:
+    import os
 
-    return Approval(settings.registry.approval, operating_user(), approved_by)
+    from appliance.audit.recorder import operating_user
+    from appliance.registry.promotionlog import AuditPromotionLog
+    from appliance.registry.promotions import Approval, find_approver
+
+    mode = get_settings(home).registry.approval
+    if mode == "demo":
+        return Approval(mode)
+    requester = (operating_user(), os.getuid())
+    return Approval(mode, find_approver(AuditPromotionLog(home), content, evaluation, requester))
 
 
 def _verdict(

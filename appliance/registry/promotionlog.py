@@ -89,5 +89,7 @@ def _proven(part: Part, index: int, entry: bytes) -> LoggedAction | None:
         outcome=str(value.get("outcome", "")),
         at=str(value["written"]["at"]),
         user=str(value.get("user", "")),
+        uid=int(value["written"]["uid"]),
+        component=str(value["component"]),
         detail=dict(value.get("detail", {})),
     )

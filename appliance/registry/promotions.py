@@ -22,6 +22,8 @@ from appliance.registry.store import ModelStore
 
 PROMOTE = "models.promote"
 ROLLBACK = "models.rollback"
+APPROVE = "models.approve"
+CONSOLE = "console"  # the component that authenticates people itself
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class LoggedAction:
     outcome: str
     at: str = ""
     user: str = ""
+    uid: int = -1  # who wrote it, as the kernel told the log's writer
+    component: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -110,29 +114,63 @@ class Promotions:
 
 @dataclass(frozen=True)
 class Approval:
-    """Who asks for a promotion and who agrees; the mode comes from the settings."""
+    """Who asks for a promotion and who agreed to it; the mode comes from the settings."""
 
     mode: Literal["demo", "four_eyes"] = "demo"
-    requester: str = ""
     approver: str | None = None
 
     def refusal(self) -> ApprovalMissingError | None:
         """Return what is missing, or ``None`` when the mode is satisfied."""
-        if self.mode == "demo":
+        if self.mode == "demo" or self.approver:
             return None
-        if not self.approver or not self.requester:
-            return ApprovalMissingError(
-                expected="a second approver (registry.approval is four_eyes)", found="none"
-            )
-        if self.approver.casefold() == self.requester.casefold():
-            return ApprovalMissingError(
-                expected="an approver other than the requester", found="the same person twice"
-            )
-        return None
+        return ApprovalMissingError(
+            expected="the approval of a second person in the audit log "
+            "(registry.approval is four_eyes)",
+            found="none for this model and this evaluation",
+        )
 
     def detail(self) -> dict[str, Any]:
         """Return what the log keeps of the approval."""
         return {"approval": self.mode} | ({"approved_by": self.approver} if self.approver else {})
+
+
+def find_approver(
+    log: PromotionLog, content: str, evaluation: str, requester: tuple[str, int]
+) -> str | None:
+    """Return who else approved ``content`` on the strength of ``evaluation``, newest first.
+
+    ``requester`` is (user, user id) of who promotes. The other must have another name, and, unless
+    the reviewers' console checked a password, another user id as the kernel reported it: one
+    person with two names on one account is one person.
+    """
+    user, uid = requester
+    for entry in reversed(list(log.finished((APPROVE,)))):
+        if entry.outcome != "success" or entry.object_id != content:
+            continue
+        if entry.detail.get("evaluation") != evaluation or not entry.user:
+            continue
+        other = entry.component == CONSOLE or entry.uid != uid
+        if other and entry.user.casefold() != user.casefold():
+            return entry.user
+    return None
+
+
+def approve(store: ModelStore, content: str, verdict: Verdict, recorder: Recorder) -> str:
+    """Record that this person agrees to serve ``content``; return its hash.
+
+    Raises:
+        GateRefusedError: the evaluation said no, or is about another model.
+    """
+    manifest = store.get(content)
+    with recorder.action(
+        APPROVE, object_id=manifest.hash, detail={"evaluation": verdict.hash}
+    ) as act:
+        refusal = _gate_refusal(manifest.hash, verdict)
+        if refusal is not None:
+            act.refuse(refusal.id)
+    if refusal is not None:
+        raise refusal
+    return manifest.hash
 
 
 def promote(
@@ -153,7 +191,8 @@ def promote(
     detail = {"evaluation": verdict.hash, "kind": manifest.kind} | approval.detail()
     detail |= {k: v for k, v in manifest.links.items() if k in {"base_gguf", "adapter"}}
     with recorder.action(PROMOTE, object_id=manifest.hash, detail=detail) as act:
-        refusal = _refusal(manifest.hash, verdict, approval)
+        refusal: ApplianceError | None = _gate_refusal(manifest.hash, verdict)
+        refusal = refusal or approval.refusal()
         if refusal is None:
             store.serving(manifest.hash)
         else:
@@ -163,7 +202,7 @@ def promote(
     return manifest.hash
 
 
-def _refusal(content: str, verdict: Verdict, approval: Approval) -> ApplianceError | None:
+def _gate_refusal(content: str, verdict: Verdict) -> GateRefusedError | None:
     if verdict.subject != content:
         return GateRefusedError(
             expected=f"an evaluation of {content}", found=f"one of {verdict.subject}"
@@ -173,7 +212,7 @@ def _refusal(content: str, verdict: Verdict, approval: Approval) -> ApplianceErr
             expected="every threshold of the recipe's gate held",
             found="; ".join(verdict.reasons) or "the evaluation said no",
         )
-    return approval.refusal()
+    return None
 
 
 def rollback(

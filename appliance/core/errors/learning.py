@@ -74,7 +74,7 @@ class ApprovalMissingError(ApplianceError):
     id = "approval-missing"
     exit_code = 57
     http_status = 403
-    remedy = "Have another approver repeat the command with --approved-by."
+    remedy = "Have another person run `appliance models approve` with the same hashes."
 
 
 class EvaluationImpossibleError(ApplianceError):

@@ -23,6 +23,8 @@ from appliance.registry.promotions import (
     LoggedAction,
     Promotions,
     Verdict,
+    approve,
+    find_approver,
     promote,
     rollback,
 )
@@ -34,8 +36,8 @@ EVALUATION = "e" * 64
 class MemoryLog:
     """Reads promotions from a recorder's events."""
 
-    def __init__(self, recorder: MemoryRecorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: MemoryRecorder, uid: int = 1) -> None:
+        self._recorder, self._uid = recorder, uid
 
     def finished(self, actions: tuple[str, ...]) -> Iterable[LoggedAction]:
         for index, event in enumerate(self._recorder.events):
@@ -47,6 +49,8 @@ class MemoryLog:
                     event.outcome or "",
                     event.time,
                     event.user or "",
+                    self._uid,
+                    event.component,
                     dict(event.detail),
                 )
 
@@ -115,17 +119,60 @@ def test_a_worse_adapter_is_refused_and_the_refusal_is_logged(
     assert bench.recorder.events[-1].reason == "gate-refused"
 
 
-@pytest.mark.parametrize("approver", [None, "Tester", "tester"])
-def test_four_eyes_need_a_second_person(bench: Bench, approver: str | None) -> None:
+def approval_by(bench: Bench, content: str, user: str, **changes: Any) -> str | None:
+    """Approve as ``user``, then look for an approver of what ``tester`` (uid 1) promotes."""
+    other = MemoryRecorder(changes.get("component", "registry"), user=user)
+    other.sink = other._sink = bench.recorder.sink  # one log, two people
+    given = Verdict(changes.get("evaluation", EVALUATION), content, passed=True)
+    approve(bench.store, content, given, other)
+    log = MemoryLog(bench.recorder, uid=changes.get("uid", 2))
+    return find_approver(log, content, EVALUATION, ("tester", 1))
+
+
+def test_four_eyes_need_a_second_person(bench: Bench) -> None:
     a = bench.model("a")
     with pytest.raises(ApprovalMissingError):
-        bench.promote(a, Approval("four_eyes", "tester", approver))
+        bench.promote(a, Approval("four_eyes"))
     assert bench.current is None
+    assert bench.recorder.events[-1].reason == "approval-missing"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"user": "tester"},
+        {"user": "Tester"},
+        {"user": "second", "uid": 1},
+        {"user": "second", "evaluation": "f" * 64},
+    ],
+)
+def test_the_same_person_or_another_evaluation_is_no_approval(
+    bench: Bench, changes: dict[str, Any]
+) -> None:
+    assert approval_by(bench, bench.model("a"), **changes) is None
+
+
+def test_an_approval_of_another_model_does_not_count(bench: Bench) -> None:
+    a, b = bench.model("a"), bench.model("b")
+    assert approval_by(bench, a, "second") == "second"
+    assert find_approver(MemoryLog(bench.recorder, 2), b, EVALUATION, ("tester", 1)) is None
+
+
+def test_the_console_checks_people_itself(bench: Bench) -> None:
+    found = approval_by(bench, bench.model("a"), "second", uid=1, component="console")
+    assert found == "second"
+
+
+def test_nobody_approves_what_the_gate_refused(bench: Bench) -> None:
+    a = bench.model("a")
+    with pytest.raises(GateRefusedError):
+        approve(bench.store, a, Verdict(EVALUATION, a, passed=False), bench.recorder)
+    assert find_approver(MemoryLog(bench.recorder, 2), a, EVALUATION, ("x", 1)) is None
 
 
 def test_four_eyes_with_two_people_are_in_the_log(bench: Bench) -> None:
     a = bench.model("a")
-    bench.promote(a, Approval("four_eyes", "tester", "second"))
+    bench.promote(a, Approval("four_eyes", approval_by(bench, a, "second")))
     found = bench.promotions.current()
     assert found is not None
     assert (found.user, found.approved_by) == ("tester", "second")
