@@ -32,7 +32,15 @@ from appliance.training.worker.protocol import CHECKPOINTS, OUTPUT_FOLDER, read_
 
 STAGE_FILE = "stage.json"
 KEY_CHARS = 24  # of the hash in a folder's name; the whole key is in the stage file
-MEASURED = ("final_loss", "steps", "peak_bytes", "samples", "left_out", "corpus_tokens")
+MEASURED = (
+    "final_loss",
+    "steps",
+    "peak_bytes",
+    "cpu_seconds",
+    "samples",
+    "left_out",
+    "corpus_tokens",
+)
 
 
 @dataclass(frozen=True)

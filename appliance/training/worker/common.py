@@ -48,6 +48,12 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def cpu_seconds() -> float:
+    """Return the processor time this process used: what a stage costs on a busy machine too."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return round(used.ru_utime + used.ru_stime, 1)
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSON lines file."""
     with path.open(encoding="utf-8") as stream:
@@ -155,6 +161,7 @@ def train(trainer: Any, run: Path, channel: Channel) -> dict[str, float]:
         "final_loss": float(result.training_loss),
         "steps": float(trainer.state.global_step),
         "peak_bytes": float(peak_bytes()),
+        "cpu_seconds": cpu_seconds(),
     }
 
 
