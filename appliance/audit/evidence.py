@@ -25,6 +25,7 @@ from appliance.audit.witness import WitnessBook, best_cosigned
 from appliance.core.canonical import canonical_json
 from appliance.core.durable import os_errors
 from appliance.core.errors.audit import AuditEntryUnavailableError, AuditEvidenceError
+from appliance.core.progress import NoProgress, Progress
 
 FORMAT: Final = "hospital-ai-evidence/1"
 Kind = Literal["complete", "inclusion"]
@@ -33,6 +34,7 @@ Member = tuple[str, bytes]
 # The writer's member comes last in an entry, so its time is found without parsing the rest.
 _AT: Final = re.compile(rb'"written":\{"at":"([0-9T:.-]+Z)"')
 _AT_TAIL: Final = 240
+PROGRESS_STEP: Final = 4096  # entries between two words about progress
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
@@ -139,18 +141,26 @@ class Part:
                     yield index, entry
 
 
-def find_range(parts: Sequence[Part], question: Question, limits: Limits) -> list[Part]:
+def find_range(
+    parts: Sequence[Part],
+    question: Question,
+    limits: Limits,
+    progress: Progress | None = None,
+) -> list[Part]:
     """Set the range of every part that evidence for ``question`` needs; return those parts.
 
     The range reaches one entry past the period on both sides. Raises
     :class:`AuditEvidenceError` when an end cannot be shown.
     """
+    shown = progress or NoProgress()
     inside: list[tuple[int, int]] = []
     available = [(p, i) for p, part in enumerate(parts) for i in (part.first, part.size - 1)]
     for place, part in enumerate(parts):
         for index, entry in part.entries(part.first, part.size):
             if question.covers(entry_time(entry)):
                 inside.append((place, index))
+            if index % PROGRESS_STEP == 0:
+                shown.update(index, part.size, f"reading {part.key.name}")
     if not inside:
         inside = [_gap(parts, question)]
     start = _step(parts, inside[0], -1) if question.since else _begin(parts)
@@ -212,18 +222,21 @@ class Evidence:
     summary: dict[str, Any]
 
 
-def build(
+def build(  # noqa: PLR0913 - what is asked, of what, within which bounds, told to whom
     parts: Sequence[Part],
     question: Question,
     limits: Limits,
     book: WitnessBook,
     *,
     kind: Kind = "complete",
+    progress: Progress | None = None,
 ) -> Evidence:
     """Put evidence together; the verifier and the guides are added by ``evidence_zip``."""
     if not parts or not any(part.size for part in parts):
         raise AuditEvidenceError(expected="a signed log with entries", found="an empty one")
-    chosen = find_range(parts, question, limits) if kind == "complete" else list(parts)
+    chosen = list(parts)
+    if kind == "complete":
+        chosen = find_range(parts, question, limits, progress)
     members: list[Member] = []
     answers: list[bytes] = []
     described: list[dict[str, Any]] = []

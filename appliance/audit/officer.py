@@ -23,13 +23,14 @@ from appliance.audit.export.syslog_tls import Receiver, send
 from appliance.audit.layout import Shard, shards
 from appliance.audit.proof import TlogProof, make_proof
 from appliance.audit.recorder import Recorder
-from appliance.audit.witness import LogState, Status, WitnessBook, status
+from appliance.audit.witness import LogState, Status, WitnessBook, metric_families, status
 from appliance.core.canonical import file_hash
 from appliance.core.clock import Clock, rfc3339
 from appliance.core.durable import TEMP_PREFIX, fsync_dir, os_errors
 from appliance.core.errors import ApplianceError, InputMissingError
 from appliance.core.errors.audit import AuditEntryUnavailableError
 from appliance.core.home import Home
+from appliance.core.progress import Progress
 from appliance.core.settings.audit import AuditSettings
 
 WITNESS_FOLDER: Final = "witness"
@@ -67,6 +68,21 @@ def witness_status(home: Home, settings: AuditSettings, clock: Clock) -> list[St
     here = LogState(part.key, part.shard.folder, part.size)
     now = clock.now().timestamp()
     return status(book_of(home), here, now, settings.witness_stale_hours * 3600)
+
+
+class WitnessCollector:
+    """For a Prometheus registry: how old the witnesses' word is, read at every scrape."""
+
+    def __init__(self, home: Home, settings: AuditSettings, clock: Clock) -> None:
+        self.home = home
+        self.settings = settings
+        self.clock = clock
+
+    def collect(self) -> list[Any]:
+        """Return the metric families; none when there is no log yet."""
+        with contextlib.suppress(ApplianceError):
+            return metric_families(witness_status(self.home, self.settings, self.clock))
+        return []
 
 
 @dataclass(frozen=True)
@@ -118,7 +134,9 @@ class Officer:
             "entry": str(target.with_suffix(".json")),
         }
 
-    def evidence(self, question: Question, kind: Kind, target: Path) -> dict[str, Any]:
+    def evidence(
+        self, question: Question, kind: Kind, target: Path, progress: Progress | None = None
+    ) -> dict[str, Any]:
         """Write an evidence zip; the question's end is never later than this moment.
 
         The intent is recorded after that end, so it is the entry that closes the period.
@@ -132,7 +150,8 @@ class Officer:
         patient = patients[0] if len(patients) == 1 else None
         with self.recorder.action("audit.export", patient=patient, detail=detail) as act:
             limits = Limits(self.settings.evidence_entries, self.settings.evidence_proofs)
-            made = build(self.parts(), asked, limits, book_of(self.home), kind=kind)
+            book = book_of(self.home)
+            made = build(self.parts(), asked, limits, book, kind=kind, progress=progress)
             digest = write_zip(target, members_of(made))
             act.detail.update(sha256=digest, matches=made.summary["matches"])
         keys = [Part(shard).key.vkey for shard in logs_of(self.home)]

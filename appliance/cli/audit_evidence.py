@@ -5,6 +5,7 @@ Witness, export, retention and collection stand in ``audit_witness`` and ``audit
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -144,6 +145,7 @@ def evidence(ctx: click.Context, /, *, output: Path, as_json: bool, **given: Any
     """Write a zip that proves which accesses there were, complete, and verifies by itself."""
     from appliance.audit.evidence import Question
     from appliance.audit.recorder import open_recorder
+    from appliance.core.progress import StderrProgress
 
     home = get_home(ctx)
     patients = tuple(given["patient"])
@@ -151,8 +153,9 @@ def evidence(ctx: click.Context, /, *, output: Path, as_json: bool, **given: Any
         patients += tuple(_ask_patient(home))
     question = Question(given["since"], given["until"], _where(patients, given["query"]))
     kind: Any = "inclusion" if given["inclusion_only"] else "complete"
-    with open_recorder(home, "cli") as recorder:
-        value = officer_of(ctx, recorder).evidence(question, kind, output)
+    progress = StderrProgress("evidence")
+    with open_recorder(home, "cli") as recorder, contextlib.closing(progress):
+        value = officer_of(ctx, recorder).evidence(question, kind, output, progress)
     text = (
         f"{value['matches']} accesses, {value['entries']} entries shown, in {output}\n"
         f"sha256 {value['sha256']}\n"

@@ -85,7 +85,7 @@ def request(ctx: click.Context, /, *, as_json: bool, **given: Any) -> int:
     if given["show"]:
         click.echo(terminal_qr(body), err=True)
     value = {"ok": True, "size": part.size, "log": part.key.name, "path": str(target)}
-    text = f"{target}: the state of {part.key.name} with {part.size} entries"
+    text = f"{target}: the state of {part.key.name} with {part.size} entries\n{part.key.vkey}"
     emit({**value, "vkey": part.key.vkey}, as_json=as_json, text=text)
     return 0
 

@@ -15,6 +15,7 @@ import json
 import re
 import sys
 import zipfile
+import zlib
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,22 @@ FORMAT = "hospital-ai-evidence/1"
 COMPLETE = "complete"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")  # one spelling: compared as text
 COLUMNS = ("at", "user", "role", "action", "outcome", "patient", "object_id", "model", "purpose")
+
+
+# Whatever a hostile file can make the reading code raise: the answer is "damaged", not a traceback.
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Broken(Exception):  # noqa: N818 - not an error of the program: the answer is no
@@ -70,7 +87,7 @@ class Files:
             if self.zip is not None:
                 return self.zip.read(name)
             return (self.folder / name).read_bytes()
-        except (KeyError, OSError, zipfile.BadZipFile):
+        except (KeyError, OSError):
             raise Broken("no-file", name) from None
 
     def json(self, name: str) -> dict[str, Any]:
@@ -134,6 +151,8 @@ class Evidence:
         policy = files.json("policy.json")
         self.pinned = [parse_key(k) for k in keys]
         self.keys = [parse_key(str(log["vkey"])) for log in policy["logs"]]
+        if [k.name for k in self.keys] != [log["origin"] for log in policy["logs"]]:
+            raise Broken("bad-file", "policy.json")
         self.witnesses = [parse_key(w) for w in (witnesses or policy["witnesses"])]
         self.needed = len(self.witnesses) if witnesses else int(policy["needed"])
         self.question = self.manifest["question"]
@@ -191,6 +210,8 @@ class Evidence:
             data = unpack(self.files.read(folder + "/entries.bin"))
             hashes = [b64(h) for h in self.files.json(folder + "/proof.json")["hashes"]]
             root = root_from_range([leaf_hash(d) for d in data], lo, head.size, hashes)
+            if part["hi"] != lo + len(data):
+                raise Broken("bad-file", "manifest.json")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Broken("bad-root") from None
         if root != head.root:
@@ -282,7 +303,7 @@ def examine(path: str, keys: list[str], witnesses: list[str]) -> tuple[Evidence 
         evidence.check()
     except Broken as reason:
         return evidence, list(reason.args)
-    except (ValueError, KeyError, TypeError, IndexError, OSError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         return evidence, ["bad-file", type(error).__name__]
     return evidence, []
 
