@@ -118,14 +118,16 @@ def _word(value: bool | None) -> str:  # noqa: FBT001 - a value to spell
 def _cards(
     before: dict[str, CardState] | None, now: dict[str, CardState] | None, found: list[Change]
 ) -> dict[str, CardState] | None:
-    if now is None or before is None:
-        return before if now is None else now
+    if now is None:
+        return before
+    if before is None:
+        return {where: _merged(card, card) for where, card in now.items()}
     kept: dict[str, CardState] = {}
     for where in sorted(before.keys() | now.keys()):
         old, new = before.get(where), now.get(where)
         if old is None and new is not None:
             found.append(Change("card_added", where, "absent", new.name or "card"))
-            kept[where] = new
+            kept[where] = _merged(new, new)
         elif old is not None and new is None:
             if old.present:
                 found.append(Change("card_gone", where, old.name or "card", "absent"))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from appliance.hardware.readings import Reading, Status
 
+MAX_ANSWER = 1_048_576  # bytes; 16 cards take 20 KB
 DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 
 
@@ -79,6 +80,8 @@ class NvmlChild:
                 if not chunk:
                     raise BrokenPipeError
                 data += chunk
+                if len(data) > MAX_ANSWER:
+                    raise BrokenPipeError
         return data
 
     def close(self) -> None:
@@ -100,6 +103,8 @@ def _reading(line: bytes) -> Reading:
     try:
         value = json.loads(line)
     except ValueError:
+        return Reading(Status.FAILED, reason="the NVML helper printed garbage")
+    if not isinstance(value, dict):
         return Reading(Status.FAILED, reason="the NVML helper printed garbage")
     if "error" in value:
         return Reading(Status.FAILED, reason=str(value["error"]))
