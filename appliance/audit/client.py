@@ -162,6 +162,7 @@ def connect(home: Home, *, start: bool = True) -> SocketSink:
     Raises :class:`AuditUnavailableError` when there is no writer in time.
     """
     settings = load_settings(home.settings_file).audit
+    start = start and settings.start_on_demand
     sink = SocketSink(lambda: _dial(home, settings, start=start), settings.reply_timeout_s)
     for _ in range(LEAVING_TRIES):
         try:

@@ -19,6 +19,7 @@ from typing import Any
 from appliance.audit.bundles import Problem
 from appliance.audit.indexcheck import check_index
 from appliance.audit.keys import FileKeys
+from appliance.audit.keys_tpm2 import read_sealed
 from appliance.audit.layout import INDEX, KEYS, RESERVE, Shard, shards
 from appliance.audit.note import Checkpoint, Note, Verifier, open_checkpoint
 from appliance.audit.verifyjob import LogCheck
@@ -233,13 +234,14 @@ def _check_keys(audit: Path, chain: Sequence[Shard], report: Report) -> None:
         if not os.access(path, os.R_OK):
             report.notes.append(Problem("unread", f"{KEYS}/{path.name}", "not readable here"))
             continue
-        if path.suffix != ".key":
-            continue  # what leads to an HSM or a TPM; the signature test of the writer covers it
         try:
             verifier = newest.verifier
-            signer = FileKeys(audit).load(verifier.name)
-            named = path.name == f"{newest.number:04d}.key"
-            if not named or signer.public_key != verifier.public_key:
+            if path.suffix == ".tpm2":
+                public = read_sealed(path)[0].public_key
+            else:
+                public = FileKeys(audit).load(verifier.name).public_key
+            named = path.name in {f"{newest.number:04d}.key", f"{newest.number:04d}.tpm2"}
+            if not named or public != verifier.public_key:
                 what = "is not the key of the newest log"
                 report.problems.append(Problem("key", f"{KEYS}/{path.name}", what))
         except ApplianceError as error:

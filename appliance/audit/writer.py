@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from appliance import __version__
-from appliance.audit.keys import FileKeys, KeyStore, check_signer, shard_origin
+from appliance.audit.keyring import key_store
+from appliance.audit.keys import KeyStore, check_signer, shard_origin
 from appliance.audit.layout import REMOVED, RESERVE, shard_folder, shards
 from appliance.audit.note import Signer
 from appliance.audit.peers import socket_path
@@ -48,7 +49,7 @@ class Writer:
         self.audit = home.audit
         self.settings = settings
         self.clock = clock or SystemClock()
-        self.keys: KeyStore = FileKeys(self.audit)
+        self.keys: KeyStore = key_store(self.audit, settings)
 
     def open(self) -> ShardLog:
         """Open the newest shard, or make the first; say that recording started."""

@@ -107,6 +107,17 @@ class AuditSettings(Section):
     tpm2_tcti: str = Field(
         default="", description="TPM connection string for tpm2-tools; empty is the machine's own."
     )
+    tpm2_pcrs: str = Field(
+        default="",
+        pattern=r"^(sha256:[0-9]+(,[0-9]+)*)?$",
+        description="Boot-state registers the key is sealed to, like sha256:7; empty by default, "
+        "because a firmware update changes them and the log then cannot be signed.",
+    )
+    start_on_demand: bool = Field(
+        default=True,
+        description="Whether a client that finds no writer starts one. Set to false where a "
+        "service runs it under a user of its own.",
+    )
     origin: str = Field(
         default="hospital-appliance/audit",
         pattern=r"^[a-z0-9][a-z0-9._/-]{2,80}$",
