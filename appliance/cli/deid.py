@@ -152,3 +152,43 @@ def bench(ctx: click.Context, *, count: int, seed: int, as_json: bool) -> int:
     lines += [f"{name}: {item}" for name, item in value.items() if not isinstance(item, dict)]
     emit(value, as_json=as_json, text="\n".join(lines))
     return 0
+
+
+@deid.command("train-names")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The model's folder.")
+@click.option("--sentences", default=4000, show_default=True, type=click.IntRange(100, 100_000))
+@click.option("--rounds", default=6, show_default=True, type=click.IntRange(1, 100))
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
+@json_option
+def train_names(*, out: Path, sentences: int, rounds: int, seed: int, as_json: bool) -> int:
+    """Train a small model for names that no label announces, from made-up sentences.
+
+    Needs Faker, a development dependency. Set deid.name_model to the folder to use it.
+    """
+    from importlib.util import find_spec
+
+    from appliance.core.errors import ToolMissingError
+    from appliance.core.progress import StderrProgress
+
+    if find_spec("faker") is None:
+        raise ToolMissingError(
+            expected="the package faker, for names the rules never saw",
+            found="it is not installed",
+            remedy="Install the extra `dev`, or carry a trained model in.",
+        )
+    from appliance.datasets.packaged import plain_sentences
+    from appliance.deid.name_training import Plan, faker_names, train
+
+    plan = Plan(sentences, rounds, seed, plain_sentences())
+    result = train(out, faker_names(seed), plan, StderrProgress("train names"))
+    emit(
+        {
+            "ok": True,
+            "folder": result.folder,
+            "sentences": result.sentences,
+            "losses": result.losses,
+        },
+        as_json=as_json,
+        text=f"{result.folder}: {result.sentences} sentences, loss {result.losses[-1]}",
+    )
+    return 0

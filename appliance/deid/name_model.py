@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,11 @@ from appliance.core.errors import InputMissingError
 from appliance.deid.spans import Span
 
 SCORE: Final = 0.7
+# Words of letters, the first with two or more: no number, no bracket, no heading with a colon.
+_NAME: Final = re.compile(
+    r"(?:[^\W\d_]\.?|[^\W\d_][^\W\d_.'\u2019\-]+(?:['\u2019\-][^\W\d_]+)?)"
+    r"(?:\s(?:[^\W\d_]\.?|[^\W\d_]+(?:['\u2019\-][^\W\d_]+)?)){0,7}"
+)
 LABELS: Final = frozenset({"PERSON", "PER", "PESSOA"})
 
 
@@ -32,5 +38,5 @@ class NameModel:
     def find(self, offset: int, text: str) -> Iterator[Span]:
         """Yield the names in ``text``, moved by ``offset``."""
         for entity in self._model(text).ents:
-            if entity.label_ in LABELS:
+            if entity.label_ in LABELS and _NAME.fullmatch(entity.text):
                 yield Span(offset + entity.start_char, offset + entity.end_char, "PERSON", SCORE)
