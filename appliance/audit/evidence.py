@@ -44,7 +44,7 @@ class Question:
 
     since: str | None = None
     until: str | None = None
-    where: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    where: Mapping[str, Sequence[str | bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse another spelling of a time: they are compared as text."""

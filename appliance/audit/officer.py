@@ -147,7 +147,7 @@ class Officer:
         detail: dict[str, Any] = {"kind": kind, "from": asked.since or "", "to": until}
         detail["fields"] = ",".join(sorted(asked.where))
         patients = asked.where.get("patient", ())
-        patient = patients[0] if len(patients) == 1 else None
+        patient = str(patients[0]) if len(patients) == 1 else None
         with self.recorder.action("audit.export", patient=patient, detail=detail) as act:
             limits = Limits(self.settings.evidence_entries, self.settings.evidence_proofs)
             book = book_of(self.home)

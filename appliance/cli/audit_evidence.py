@@ -20,7 +20,22 @@ from appliance.cli.common import answer, emit, get_home, get_settings, json_opti
 if TYPE_CHECKING:
     from appliance.audit.officer import Officer
 
-FIELDS = ("patient", "user", "role", "action", "component", "object_id", "model", "outcome", "ip")
+FIELDS = (
+    "action",
+    "break_glass",
+    "component",
+    "ip",
+    "model",
+    "object_id",
+    "outcome",
+    "patient",
+    "phase",
+    "purpose",
+    "request_id",
+    "role",
+    "session",
+    "user",
+)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -117,13 +132,14 @@ def _check(ctx: click.Context, given: dict[str, Any], *, as_json: bool) -> int:
     return answer(best.ok)
 
 
-def _where(patients: tuple[str, ...], queries: tuple[str, ...]) -> dict[str, list[str]]:
-    where: dict[str, list[str]] = {"patient": list(patients)} if patients else {}
+def _where(patients: tuple[str, ...], queries: tuple[str, ...]) -> dict[str, list[str | bool]]:
+    where: dict[str, list[str | bool]] = {"patient": list(patients)} if patients else {}
     for text in queries:
         name, separator, value = text.partition("=")
         if not separator or name not in FIELDS:
             raise click.UsageError(f"--query takes name=value with one of {', '.join(FIELDS)}")
-        where.setdefault(name, []).append(value)
+        truth = name == "break_glass"
+        where.setdefault(name, []).append(value == "true" if truth else value)
     return where
 
 
@@ -132,7 +148,7 @@ def _where(patients: tuple[str, ...], queries: tuple[str, ...]) -> dict[str, lis
 @click.option("--ask-patient", is_flag=True, help="Ask for the patient's number; it is not kept.")
 @click.option("--from", "since", type=Moment(), help="Start of the period.")
 @click.option("--to", "until", type=Moment(end=True), help="End of the period (default: now).")
-@click.option("--query", multiple=True, help="name=value, such as user=ana or action=emergency.")
+@click.option("--query", multiple=True, help="name=value, such as user=ana or break_glass=true.")
 @click.option(
     "--inclusion-only",
     is_flag=True,

@@ -146,8 +146,11 @@ class Evidence:
         self.files = files
         self.told: list[tuple[str, list[Any]]] = []
         self.manifest = files.json("manifest.json")
-        if self.manifest.get("format") != FORMAT:
+        kinds = (COMPLETE, "inclusion")
+        if self.manifest.get("format") != FORMAT or self.manifest.get("kind") not in kinds:
             raise Broken("no-format")
+        if not self.manifest["parts"]:
+            raise Broken("bad-file", "manifest.json")
         policy = files.json("policy.json")
         self.pinned = [parse_key(k) for k in keys]
         self.keys = [parse_key(str(log["vkey"])) for log in policy["logs"]]

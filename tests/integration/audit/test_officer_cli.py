@@ -17,11 +17,14 @@ import pytest
 from appliance.audit import wire
 from appliance.audit.client import connect
 from appliance.audit.erase import Subjects
+from appliance.audit.officer import WitnessCollector
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import open_recorder
 from appliance.cli.main import main
+from appliance.core.clock import SystemClock
 from appliance.core.errors import AuditUnavailableError
 from appliance.core.home import Home
+from appliance.core.settings.audit import AuditSettings
 
 Run = Callable[..., tuple[int, Any]]
 
@@ -114,7 +117,7 @@ def test_an_entry_is_proved_by_index_and_by_id(
 
 
 def test_a_witness_signs_and_the_evidence_carries_it(
-    tmp_path: Path, run: Run, accesses: list[str]
+    tmp_path: Path, run: Run, home: Home, accesses: list[str]
 ) -> None:
     device, folder = tmp_path / "witness.py", str(tmp_path / "device")
     assert run("witness", "script", str(device))[0] == 0
@@ -132,10 +135,23 @@ def test_a_witness_signs_and_the_evidence_carries_it(
     code, state = run("witness", "status")
     assert code == 0 and state["witnesses"][0]["behind"] > 0
     assert run("verify")[0] == 0
+    families = WitnessCollector(home, AuditSettings(), SystemClock()).collect()
+    values = {f.name: [s.value for s in f.samples] for f in families}
+    assert values["appliance_audit_witness_conflict"] == [0.0]
+    assert 0 <= values["appliance_audit_witness_age_seconds"][0] < 3600
     proof = tmp_path / "p.tlog-proof"
     assert run("prove", "--index", "2", "-o", str(proof))[1]["witnesses"] == ["officer.example/w1"]
     checked = run("prove", "--check", str(proof), "--entry", str(tmp_path / "p.json"))[1]
     assert checked["witnesses"][0]["witness"] == "officer.example/w1"
+    # Evidence about what the witness saw carries its signature, and can be asked to.
+    target = tmp_path / "evidence.zip"
+    entry = json.loads((tmp_path / "p.json").read_bytes())
+    until = entry["written"]["at"]
+    code, made = run("evidence", "--to", until, "-o", str(target))
+    assert (code, made["witnesses"]) == (0, 1)
+    assert run("witness", "script", "--verifier", str(tmp_path / "verify.py"))[0] == 0
+    pins = ("--key", asked["vkey"], "--witness", vkey)
+    assert script(tmp_path / "verify.py", str(target), *pins).returncode == 0
     # The next request starts from what the device saw.
     assert run("witness", "request", "-o", str(request))[0] == 0
     assert request.read_text().startswith(f"old {asked['size']}\n")

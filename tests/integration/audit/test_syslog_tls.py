@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import json
 import os
 import shutil
 import socket
@@ -24,7 +25,10 @@ from appliance.audit.event import encode, make_event
 from appliance.audit.export import Record, Source
 from appliance.audit.export.atna import BOM, syslog_message
 from appliance.audit.export.syslog_tls import Receiver, send
+from appliance.audit.recorder import open_recorder
+from appliance.cli.main import main
 from appliance.core.errors.audit import AuditExportError
+from appliance.core.home import Home
 
 SOURCE = Source("appliance.hospital.example", "site-1", "0.1.0", "192.0.2.1")
 
@@ -228,3 +232,21 @@ def test_no_receiver_and_no_certificates_are_errors_in_words(tmp_path: Path) -> 
         send(Receiver("127.0.0.1", free_port(), authority.path), [b"x"])
     with pytest.raises(AuditExportError, match="certificates"):
         send(Receiver("127.0.0.1", 1, tmp_path / "missing.pem"), [b"x"])
+
+
+def test_the_log_of_a_home_is_sent_by_the_command(
+    rsyslog: Rsyslog, home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.settings_file.write_text("[audit]\nidle_exit_s = 1\n")
+    with open_recorder(home, "gateway", user="doctor-1") as recorder:
+        recorder.event("gateway.chat", patient="p1-ana")
+    receiver = rsyslog.receiver
+    command = ["--home", str(home.root), "audit", "export", "--format", "atna", "--json"]
+    command += ["--syslog", f"127.0.0.1:{receiver.port}", "--ca", str(receiver.ca)]
+    command += ["--cert", str(receiver.certificate), "--key", str(receiver.key)]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    sent = json.loads(capsys.readouterr().out)["entries"]
+    assert ended.value.code == 0
+    received = rsyslog.wait_for(sent)
+    assert sum(b'ParticipantObjectID="p1-ana"' in line for line in received) == 1

@@ -329,6 +329,22 @@ def test_a_period_over_two_logs_is_chained(
     assert verify(folder)[1]["reason"] == ["bad-chain"]
 
 
+def test_emergency_accesses_of_a_day(
+    tmp_path: Path, make_log: Callable[..., Any], book: WitnessBook
+) -> None:
+    log = make_log()
+    log.opened(0)
+    for minute in range(1, 400):
+        more = {"break_glass": True, "justification": "arrest"} if minute in {150, 200} else {}
+        log.add(minute, patient="p1-ana", **more)
+    log.write()
+    question = Question(ANA.since, ANA.until, {"break_glass": [True]})
+    folder = unpack(members_of(made(log, book, question)), tmp_path)
+    assert verify(folder)[0] == 0
+    listed = (folder / "accesses.ndjson").read_bytes().splitlines()
+    assert listed == [log.entries[150], log.entries[200]]
+
+
 def test_a_period_without_accesses_is_shown_empty(
     tmp_path: Path, log: Any, book: WitnessBook
 ) -> None:
@@ -469,12 +485,13 @@ def test_no_changed_byte_passes_or_crashes_the_verifier(
         b'{"format":"hospital-ai-evidence/1","question":{"from":1,"to":2},"parts":[]}',
         b'{"format":"hospital-ai-evidence/1","kind":"complete","parts":[],"question":{}}',
         b'{"format":"hospital-ai-evidence/1","kind":"inclusion","matches":0,"parts":[]}',
+        b'{"format":"hospital-ai-evidence/1","kind":"other","matches":0,"parts":[{}]}',
     ],
 )
 def test_a_hostile_manifest_is_refused_without_a_traceback(
     tmp_path: Path, log: Any, book: WitnessBook, content: bytes
 ) -> None:
-    members = dict(members_of(made(log, book)))
+    members = {**dict(members_of(made(log, book))), "accesses.ndjson": b""}
     members["manifest.json"] = content
     code, answer = verify(unpack(list(members.items()), tmp_path))
     assert code == 1 and answer["reason"][0] in TEXT["en"]
