@@ -232,6 +232,11 @@ def build(  # noqa: PLR0913 - what is asked, of what, within which bounds, told 
     progress: Progress | None = None,
 ) -> Evidence:
     """Put evidence together; the verifier and the guides are added by ``evidence_zip``."""
+    if question.since and question.until and question.since > question.until:
+        raise AuditEvidenceError(
+            expected="a period that starts before its end and has begun",
+            found=f"{question.since} to {question.until}",
+        )
     if not parts or not any(part.size for part in parts):
         raise AuditEvidenceError(expected="a signed log with entries", found="an empty one")
     chosen = list(parts)

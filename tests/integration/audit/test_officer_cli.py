@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from appliance.audit.erase import Subjects
 from appliance.audit.officer import WitnessCollector
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import open_recorder
+from appliance.audit.tiles import entries_path
 from appliance.cli.main import main
 from appliance.core.clock import SystemClock
 from appliance.core.errors import AuditUnavailableError
@@ -232,6 +234,28 @@ def test_retention_says_what_is_due_and_removes_nothing_young(
     assert (code, answer["years"]) == (0, 6)
     assert answer["logs"] == [{"log": "log-0001", "pruned_before": 0, "entries_due": 0}]
     assert run("retention", "prune", "--yes")[1]["entries"] == 0
+
+
+def test_after_six_years_old_bundles_go_and_the_log_still_verifies(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_recorder(home, "gateway", user="doctor-1") as recorder:
+        for _ in range(600):
+            recorder.event("gateway.chat", patient="p1-ana")
+    now = SystemClock().now()
+    with monkeypatch.context() as later:
+        later.setattr(SystemClock, "now", lambda _: now + timedelta(days=7 * 365.25))
+        assert run("retention", "status")[1]["logs"][0]["entries_due"] == 512
+        code, answer = run("retention", "prune", "--yes")
+    assert (code, answer["entries"], answer["bundles"]) == (0, 512, 2)
+    folder = home.audit / "log-0001"
+    assert not (folder / entries_path(0)).exists() and not (folder / entries_path(1)).exists()
+    assert run("verify")[0] == 0
+    assert run("search", "--action", "audit.prune")[1]["entries"][0]["detail"]["before"] == 512
+    # The same loss without the logged line is damage.
+    (folder / "pruned.json").unlink()
+    code, answer = run("verify")
+    assert (code, answer["ok"]) == (1, False)
 
 
 def test_the_audit_file_is_collected_once(tmp_path: Path, run: Run) -> None:

@@ -363,6 +363,8 @@ def test_from_the_beginning_and_to_the_end_of_the_log(
 def test_an_end_that_cannot_be_shown_is_refused(log: Any, book: WitnessBook) -> None:
     with pytest.raises(AuditEvidenceError, match="after the period"):
         made(log, book, Question("2026-03-01T02:00:00.000000Z", "2026-03-09T00:00:00.000000Z"))
+    with pytest.raises(AuditEvidenceError, match="starts before its end"):
+        made(log, book, Question(ANA.until, ANA.since))
     with pytest.raises(AuditEvidenceError, match="at most"):
         build([Part(log.shard)], ANA, Limits(10, 5), book)
 
