@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from appliance.core.canonical import value_hash
 from appliance.core.durable import os_errors
-from appliance.core.errors import RecipeInvalidError
+from appliance.core.errors import InputMissingError, RecipeInvalidError
 from appliance.registry.gate import GateThresholds
 
 MAX_RECIPE_BYTES = 100_000  # a recipe is a page of text; more is the wrong file
@@ -171,6 +171,11 @@ def load_recipe(name_or_path: str) -> Recipe:
         resource = resources.files("appliance.training") / "recipes" / f"{name_or_path}.yaml"
         return parse_recipe(resource.read_bytes(), source=name_or_path)
     path = Path(name_or_path)
+    if not path.is_file():
+        raise InputMissingError(
+            expected=f"one of {', '.join(shipped_recipes())}, or a recipe file",
+            found=f"no file {path}",
+        )
     with os_errors(path), path.open("rb") as stream:
         data = stream.read(MAX_RECIPE_BYTES + 1)
     return parse_recipe(data, source=path.name)
