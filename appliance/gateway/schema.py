@@ -9,6 +9,7 @@ network (CVE-2024-6587). So a field that is not here does not pass, and types ar
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,6 +22,8 @@ MAX_STOPS = 4  # OpenAI's own limit
 MAX_STOP_CHARACTERS = 64  # held back while streaming: a long one would stall the text
 MAX_CHARACTERS = 4_000_000  # a second bound behind max_body_bytes
 MAX_SEED = 2**32 - 1  # llama.cpp's seeds are 32 bits; -1 (its "random") is not reachable
+
+_PARAM = re.compile(r"[A-Za-z0-9_.\-]{1,120}")
 
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
@@ -177,13 +180,14 @@ def parse_completion(body: bytes) -> CompletionRequest:
 def _refused(error: ValidationError) -> RequestRefusedError:
     # The value is left out: it may be a patient's words.
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    param = ".".join(str(part) for part in first["loc"])[:120]
+    place = ".".join(str(part) for part in first["loc"])
+    param = place if _PARAM.fullmatch(place) else "body"  # a name can be made of anything too
     if first["type"] == "extra_forbidden":
         return RequestRefusedError(
             expected="only the fields of the documented schema", found="an unknown one", param=param
         )
     return RequestRefusedError(
-        expected=f"a valid {param or 'body'}", found=str(first["msg"])[:200], param=param or None
+        expected=f"a valid {param}", found=str(first["msg"])[:200], param=param
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -73,9 +73,9 @@ class Bench:
 Start = Callable[..., Bench]
 
 
-@pytest.fixture
-def start(home: Home) -> Iterator[Start]:
-    """Start a gateway with the given engine and settings of the ``[gateway]`` table."""
+@contextmanager
+def starter(home: Home) -> Iterator[Start]:
+    """Start gateways with the given engine and settings of the ``[gateway]`` table."""
     with ExitStack() as stack:
 
         def begin(engine: MemoryEngine | None = None, **gateway: object) -> Bench:
@@ -100,5 +100,20 @@ def start(home: Home) -> Iterator[Start]:
 
 
 @pytest.fixture
+def start(home: Home) -> Iterator[Start]:
+    with starter(home) as begin:
+        yield begin
+
+
+@pytest.fixture
 def bench(start: Start) -> Bench:
     return start()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """One gateway for all the requests that must be refused: nothing may reach its engine."""
+    with starter(Home(tmp_path_factory.mktemp("shared") / "home").prepare()) as begin:
+        bench = begin()
+        yield bench
+        assert bench.engine.seen == []

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from importlib import resources
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,3 +111,28 @@ def test_a_rule_that_withholds_a_question_is_refused() -> None:
     bad = b"rules: [{id: bad-rule, where: question, action: withhold, notice: x, any: ['a']}]"
     with pytest.raises(ValidationError):
         parse_rules(bad)
+
+
+def _shipped(name: str) -> list[dict[str, str]]:
+    text = (resources.files("appliance.datasets") / "data" / f"{name}.pt-BR.jsonl").read_text(
+        "utf-8"
+    )
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_every_emergency_of_the_shipped_set_gets_a_notice() -> None:
+    asked = [r["question"] for r in _shipped("contrastive") if r["category"] == "emergencia"]
+    assert len(asked) > 10
+    assert [q for q in asked if not RULES.fired("question", q)] == []
+
+
+def test_no_harmless_question_of_the_shipped_set_gets_one() -> None:
+    asked = [r["question"] for r in _shipped("harmless")]
+    assert len(asked) >= 40
+    assert [q for q in asked if RULES.fired("question", q)] == []
+
+
+def test_no_sentence_of_a_safe_answer_is_withheld() -> None:
+    for pair in _shipped("contrastive"):
+        fired = RULES.fired("answer", pair["safe"])
+        assert [r.id for r in fired if r.action == "withhold"] == []
