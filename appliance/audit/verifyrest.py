@@ -51,6 +51,9 @@ def _check_witnesses(audit: Path, checks: Sequence[LogCheck], problems: list[Pro
         return
     try:
         witnesses = book.policy().witnesses
+        if witnesses and not 1 <= book.policy().needed <= len(witnesses):
+            what = "needs a number of witnesses it does not have"
+            problems.append(Problem("edit", f"{WITNESSES}/witnesses.json", what))
         logs = {shard.folder.name: shard.verifier for shard in shards(audit)}
     except (ApplianceError, KeyError, TypeError, ValueError) as error:
         problems.append(Problem("edit", WITNESSES, f"unreadable: {type(error).__name__}"))
