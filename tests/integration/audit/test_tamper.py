@@ -13,9 +13,26 @@ from appliance.audit import wire
 from appliance.audit.client import connect
 from appliance.audit.frontier import Frontier
 from appliance.audit.index import open_index
-from appliance.audit.note import Checkpoint, Note, SeedSigner, Verifier, sign
-from appliance.audit.tiles import pack_bundle, read_bundle, unpack_bundle
+from appliance.audit.layout import current_shard
+from appliance.audit.note import (
+    COSIGNATURE,
+    Checkpoint,
+    Note,
+    SeedSigner,
+    Verifier,
+    cosign,
+    open_checkpoint,
+    sign,
+)
+from appliance.audit.tiles import (
+    TileHashes,
+    folder_tiles,
+    pack_bundle,
+    read_bundle,
+    unpack_bundle,
+)
 from appliance.audit.verify import Options, Report, verify_folder, verify_home
+from appliance.audit.witness import WitnessBook
 from appliance.core.home import Home
 from tests.integration.audit.conftest import stop_writer
 from tests.integration.audit.test_writer import body
@@ -165,6 +182,30 @@ def test_attack_older_copy_put_back_is_found_by_a_kept_checkpoint(
     assert verify_home(home.audit, Options(kept=[kept])).ok
     assert verify_home(older, Options()).ok
     assert names(verify_home(older, Options(kept=[kept]))) == {"older-copy"}
+
+
+def test_attack_older_copy_put_back_is_found_by_the_witnessed_checkpoint_alone(
+    audit: Path, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "now").prepare()
+    shutil.copytree(audit, home.audit)
+    device = SeedSigner.generate()
+    book = WitnessBook(home.audit / "witness")
+    book.trust(Verifier("officer/w1", device.public_key, COSIGNATURE).vkey)
+    sink = connect(home)
+    sink.append([body()])
+    sink.ask(wire.SYNC)
+    shard = current_shard(home)
+    data = shard.checkpoint.read_bytes()
+    head, note, _ = open_checkpoint(data, shard.verifier)
+    book.request(shard.verifier, data, TileHashes(head.size, folder_tiles(shard.folder)), 0)
+    signed = cosign(note.text, "officer/w1", device, 1_700_000_000)
+    book.accept(shard.verifier, signed.line.encode())
+    sink.close()
+    stop_writer(home)
+    assert verify_home(home.audit, Options()).ok
+    shutil.copytree(home.audit / "witness", audit / "witness")
+    assert names(check(audit)) == {"older-copy"}
 
 
 def test_attack_leave_out_the_newest_shard(audit: Path) -> None:
