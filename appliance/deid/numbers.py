@@ -1,4 +1,4 @@
-"""Brazilian numbers: documents, professional registries, phones, postcodes, plates, records."""
+"""Brazilian numbers: documents, phones, postcodes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,6 @@ UF: Final = "(?:AC|AL|AP|AM|BA|CE|DF|ES|GO|MA|MT|MS|MG|PA|PB|PR|PE|PI|RJ|RN|RS|R
 # Area codes in use (Anatel).
 DDD: Final = r"(?:1[1-9]|2[12478]|3[1-578]|4[1-9]|5[1345]|6[1-9]|7[134579]|8[1-9]|9[1-9])"
 SEVEN_DIGITS: Final = r"\d(?:[ .\-/()\u00a0\u2010-\u2015\u2212]{0,3}\d){6}"
-COUNCILS: Final = r"(?:CRM|COREN|CRESS|CREFITO|CRBM|CREFONO|CREMESP|CREMERJ|RQE)"
-# These also abbreviate something clinical (CRP, CRF) or are parts of words: only with a state or
-# a region.
-COUNCILS_OF_STATE: Final = r"(?:CRO|CRF|CRP|CRN|CRFA|CRBIO|RMS)"
 _NOT_YEARS: Final = rf"(?<!p\.\s)(?<!p\.)(?!(?:19|20)\d\d{DASH}(?:19|20)\d\d(?!\d))"
 
 CPF = Entity(
@@ -212,45 +208,6 @@ RG = Entity(
     priority=6,
 )
 
-_COUNCIL_VALUE = (
-    rf"(?P<v>\d(?:[.\s]?\d){{2,7}}(?:{DASH}[A-Z]{{1,3}})?(?:\s?[/\-]\s?{UF})?)(?![^\W_])"
-)
-PROFESSIONAL = Entity(
-    "BR_PROFESSIONAL",
-    "CONSELHO",
-    (
-        Rule(
-            "council",
-            rf"{LEFT}{COUNCILS}(?:{SEP}{{0,2}}{UF}(?![^\W\d_]))?{GAP}{_COUNCIL_VALUE}",
-            0.95,
-        ),
-        Rule(
-            "council of a state",
-            rf"{LEFT}{COUNCILS_OF_STATE}{SEP}{{0,2}}(?:{UF}|\d{{1,2}}/)(?![^\W\d_]){GAP}"
-            rf"{_COUNCIL_VALUE}",
-            0.9,
-        ),
-    ),
-    words=(
-        "crm",
-        "coren",
-        "cress",
-        "crefito",
-        "crbm",
-        "crefono",
-        "cremesp",
-        "cremerj",
-        "rqe",
-        "cro",
-        "crf",
-        "crp",
-        "crn",
-        "crbio",
-        "rms",
-    ),
-    priority=6,
-)
-
 PHONE = Entity(
     "BR_PHONE",
     "TELEFONE",
@@ -316,120 +273,4 @@ CEP = Entity(
     priority=3,
 )
 
-PLATE = Entity(
-    "BR_PLATE",
-    "PLACA",
-    (
-        Rule(
-            "labelled",
-            rf"{LEFT}(?:placas?|ve[\u00edi]culo|autom[\u00f3o]vel|carro|moto(?:cicleta)?)"
-            rf"[^\d\n]{{0,40}}?{LEFT}(?P<v>(?-i:[A-Z]{{3}})[\s\-]?\d(?:\d|(?-i:[A-Z]))\d{{2}}){RIGHT}",
-            0.9,
-        ),
-        Rule(
-            "labelled, small letters",
-            rf"{LEFT}placas?{GAP}(?P<v>[a-z]{{3}}[\s\-]?\d[\da-z]\d{{2}}){RIGHT}",
-            0.9,
-        ),
-    ),
-    words=(
-        "placa",
-        "placas",
-        "veículo",
-        "veiculo",
-        "automóvel",
-        "automovel",
-        "carro",
-        "moto",
-        "motocicleta",
-    ),
-    priority=2,
-)
-
-_RECORD_STRONG = (
-    r"(?:prontu[\u00e1a]rio|pront\.|matr[\u00edi]cula|carteirinha|same|BAM|MRN|medical\srecord"
-    r"|accession|bilhete)"
-)
-_RECORD_WEAK = (
-    r"(?:registro|atendimento|atend\.|interna[\u00e7c][\u00e3a]o|visita|boletim|guia|protocolo"
-    r"|ficha|encounter|visit|conv[\u00eae]nio|pedido|amostra|laudo|AIH)"
-)
-_RECORD_OF = (
-    r"(?:\s(?:hospitalar|m[\u00e9e]dico|eletr[\u00f4o]nico|do\spaciente|da\spaciente|do\sexame"
-    r"|de\sinterna[\u00e7c][\u00e3a]o|de\satendimento|number|no\.?))?"
-)
-_RECORD_VALUE = r"(?P<v>(?:[A-Z]{1,5}[\-/.]?)?\d(?:[\d.\-/]{1,18}\d)(?:[\-/][A-Z]{1,3})?)"
-RECORD = Entity(
-    "RECORD_NUMBER",
-    "REGISTRO",
-    (
-        Rule(
-            "record",
-            rf"{LEFT}{_RECORD_STRONG}{_RECORD_OF}{GAP}{_RECORD_VALUE}{RIGHT}",
-            0.9,
-        ),
-        Rule(
-            "visit",
-            rf"{LEFT}{_RECORD_WEAK}{_RECORD_OF}\s{{0,2}}"
-            r"(?:n[\u00ba\u00b0o.]{1,2}|n[\u00fau]mero|num\.?|:|#)[\s:.#]{0,3}"
-            rf"(?!\d{{1,2}}[/.\-]\d{{1,2}}[/.\-]\d{{2}}){_RECORD_VALUE}{RIGHT}",
-            0.85,
-        ),
-        Rule(
-            "visit, no mark",
-            rf"{LEFT}{_RECORD_WEAK}{_RECORD_OF}\s(?P<v>(?:[A-Z]{{1,4}}-)?\d{{5,14}}){RIGHT}",
-            0.7,
-        ),
-    ),
-    words=(
-        "prontuário",
-        "prontuario",
-        "pront",
-        "matrícula",
-        "matricula",
-        "carteirinha",
-        "same",
-        "bam",
-        "mrn",
-        "medical",
-        "accession",
-        "bilhete",
-        "registro",
-        "atendimento",
-        "atend",
-        "internação",
-        "internacao",
-        "internaçao",
-        "internacão",
-        "visita",
-        "boletim",
-        "guia",
-        "protocolo",
-        "ficha",
-        "encounter",
-        "visit",
-        "convênio",
-        "convenio",
-        "pedido",
-        "amostra",
-        "laudo",
-        "aih",
-    ),
-    priority=1,
-)
-
-ENTITIES: Final = (
-    CPF,
-    CNPJ,
-    CNS,
-    PIS,
-    CNH,
-    TITULO,
-    RENAVAM,
-    RG,
-    PROFESSIONAL,
-    PHONE,
-    CEP,
-    PLATE,
-    RECORD,
-)
+ENTITIES: Final = (CPF, CNPJ, CNS, PIS, CNH, TITULO, RENAVAM, RG, PHONE, CEP)

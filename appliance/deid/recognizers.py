@@ -23,12 +23,13 @@ from presidio_analyzer.nlp_engine import NlpArtifacts, NlpEngine
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from appliance.deid import contacts, dates, names, numbers
+from appliance.deid import contacts, dates, names, numbers, registries
 from appliance.deid.rules import VALUE, Entity, Rule
 
 LANGUAGE: Final = "pt"
 ENTITIES: Final[tuple[Entity, ...]] = (
     *numbers.ENTITIES,
+    *registries.ENTITIES,
     *contacts.ENTITIES,
     *dates.ENTITIES,
     *names.ENTITIES,

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from appliance.core.errors import InputMissingError
+from appliance.deid.bench import covered
 from appliance.deid.detector import Detector
 from appliance.deid.name_model import NameModel
 from appliance.deid.name_training import Plan, faker_names, sentence, train
 from appliance.deid.people import People
+from appliance.deid.spans import Span
 
-PLAN = Plan(sentences=450, rounds=4, seed=3)
+PLAN = Plan(sentences=600, rounds=8, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +33,20 @@ def test_made_sentences_say_where_their_names_are() -> None:
 
 
 def test_a_trained_model_finds_names_that_no_label_announces(model: Path) -> None:
-    text = "Gildásio Ferrari queixa-se de tontura. CPF 529.982.247-25."
+    chance = random.Random(99)  # noqa: S311 - made-up data
+    people, names = People(99), faker_names(99)
+    made = [sentence(chance, people, names, ()) for _ in range(120)]
     plain, helped = Detector(), Detector(name_model=str(model))
-    assert [s.entity for s in plain.find(text)] == ["BR_CPF"]
-    assert {s.entity for s in helped.find(text)} == {"BR_CPF", "PERSON"}
+
+    def found(detector: Detector) -> int:
+        return sum(
+            covered(Span(start, end, label), detector.find(text))
+            for text, spans in made
+            for start, end, label in spans
+        )
+
+    planted = sum(len(spans) for _, spans in made)
+    assert found(helped) > 0.6 * planted > 2 * found(plain)
 
 
 def test_the_model_is_part_of_the_policy(model: Path) -> None:
