@@ -228,11 +228,14 @@ def cache_bytes(shape: Shape, tokens: int, cache: str, users: int = 1) -> int:
     return users * one_layer * (whole * padded + short * window)
 
 
-def compute_bytes(shape: Shape, tokens: int, *, batch: int = 512, flash: bool = True) -> int:
+def compute_bytes(
+    shape: Shape, tokens: int, *, batch: int = 512, flash: bool = True, cache: str = "f16"
+) -> int:
     """Bytes of llama.cpp's compute buffer: its largest moment [alloc].
 
     Of three moments the largest counts: attention (the scores of every head unless flash
-    attention is on), the gated feed-forward, the logits of a whole batch. ``tokens`` is the
+    attention is on), the gated feed-forward (with one row less alive when the cache is quantised),
+    the logits of a whole batch. ``tokens`` is the
     number of cells of the whole cache; an expert model runs ``experts_used`` feed-forwards.
     """
     batch = min(batch, tokens)
@@ -243,7 +246,8 @@ def compute_bytes(shape: Shape, tokens: int, *, batch: int = 512, flash: bool = 
     attention = 5 * shape.q_width * row + 2 * shape.kv_width * row
     if not flash:
         attention += shape.heads * cells * row
-    feed_forward = (3 * ffn + 4 * shape.hidden) * row
+    alive = 4 if cache == "f16" else 3
+    feed_forward = (3 * ffn + alive * shape.hidden) * row
     logits = (shape.vocab + 2 * shape.hidden) * row
     return max(mask + attention, mask + feed_forward, logits)
 

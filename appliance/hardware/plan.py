@@ -173,7 +173,7 @@ class _Loaded:
 def _shares(model: _Loaded, wish: Wish) -> list[Share]:
     shape, places = model.shape, model.machine.places
     cache = formulas.cache_bytes(shape, wish.context, wish.cache, wish.users)
-    compute = formulas.compute_bytes(shape, wish.context, batch=BATCH)
+    compute = formulas.compute_bytes(shape, wish.context, batch=BATCH, cache=wish.cache)
     if len(places) > 1:
         mask = 2 * wish.context * min(BATCH, wish.context)
         compute += (PIPELINE_COPIES - 1) * mask
