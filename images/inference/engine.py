@@ -29,7 +29,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.core.durable import write_json
-from appliance.core.errors import ApplianceError
+from appliance.core.errors import ApplianceError, ToolMissingError
 from appliance.core.settings.inference import InferenceSettings
 from appliance.inference.files import ModelFiles
 from appliance.inference.restart import RestartPolicy
@@ -87,6 +87,8 @@ class Engine:
         """Prove the files and start llama-server."""
         assert self.wanted is not None
         self.say("proving")
+        if not SERVER.is_file():
+            raise ToolMissingError(expected=str(SERVER), found="an image without it")
         self.wanted.files().verify()
         (FOLDER / SOCKET).unlink(missing_ok=True)
         # No environment: LLAMA_ARG_* would change the arguments.

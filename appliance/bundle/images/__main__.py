@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from appliance.bundle.images.build import Builder, Options
-from appliance.bundle.images.proof import prove
+from appliance.bundle.images.proof import prove_file
 from appliance.bundle.images.recipe import load_image, names
 from appliance.core.canonical import canonical_json
 from appliance.core.errors import ApplianceError
@@ -66,7 +66,7 @@ def list_(recipes: Path) -> None:
 @click.argument("archive", type=click.Path(path_type=Path))
 def prove_(archive: Path) -> None:
     """Prove every byte of an image archive."""
-    proven = prove(archive)
+    proven = prove_file(archive)
     _print({"reference": proven.reference, "image_id": proven.image_id, "layers": proven.layers})
 
 

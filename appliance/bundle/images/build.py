@@ -139,6 +139,7 @@ class Builder:
                 for w in sorted(parts.wheels, key=lambda w: w.name)
             ],
             "llama": None if parts.llama is None else parts.llama.identity(),
+            "llama_server": parts.llama is not None and parts.llama.has_server,
             "source_date_epoch": self.epoch,
         }
         write_json(out / f"{name}.json", description, mode=0o644)

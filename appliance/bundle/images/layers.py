@@ -76,7 +76,7 @@ class Kitchen:
             steps.extend(self._compiled(name, image, parts))
             steps.append(self._own(name, image, lowest=name == chain[0]))
             if image.agent:  # the layer that changes most comes last
-                steps.append(self._agent())
+                steps.append(self._agent(list(parts.debs)))
         return steps, parts
 
     def _debian(self, name: str, image: Image, asked: Sequence[str], parts: Parts) -> Step:
@@ -145,7 +145,8 @@ class Kitchen:
 
         def make() -> Tree:
             tree = Tree()
-            tree.file("usr/bin/llama-server", llama.server.read_bytes(), mode=0o755)
+            if llama.has_server:
+                tree.file("usr/bin/llama-server", llama.server.read_bytes(), mode=0o755)
             licence = llama.folder / LICENCE
             if licence.is_file():
                 tree.file("usr/share/doc/llama.cpp/copyright", licence.read_bytes())
@@ -186,7 +187,7 @@ class Kitchen:
         ]
         return Step(f"files of {name}", inputs, make)
 
-    def _agent(self) -> Step:
+    def _agent(self, debs: Sequence[Deb]) -> Step:
         files = agent_files()
 
         def make() -> Tree:
@@ -198,9 +199,11 @@ class Kitchen:
                 f"Metadata-Version: 2.4\nName: hospital-ai-appliance\n"
                 f"Version: {appliance.__version__}\nLicense-Expression: Apache-2.0\n".encode(),
             )
+            tree.add(compiled(tree, self._system(debs), self._python))
             return tree
 
-        return Step("the agent", {path: file_hash(file) for path, file in files.items()}, make)
+        inputs = {path: file_hash(file) for path, file in files.items()}
+        return Step("the agent", [inputs, [d.sha256 for d in debs]], make)
 
 
 def agent_files() -> dict[str, Path]:

@@ -42,18 +42,23 @@ class Proven:
     unpacked: int
 
 
-def prove(path: Path) -> Proven:
-    """Prove the archive at ``path``; raise ``ArchiveRefusedError`` naming what is wrong."""
+def prove_file(path: Path) -> Proven:
+    """Prove the archive at ``path``."""
+    with os_errors(path), path.open("rb") as stream:
+        return prove(stream)
+
+
+def prove(source: IO[bytes]) -> Proven:
+    """Prove an archive; raise ``ArchiveRefusedError`` naming what is wrong."""
     small: dict[str, bytes] = {}
     unpacked: dict[str, tuple[str, int]] = {}
     sizes: dict[str, int] = {}
-    with os_errors(path):
-        try:
-            with tarfile.open(path, mode="r|") as archive:
-                for member in archive:
-                    _member(archive, member, small, unpacked, sizes)
-        except (tarfile.TarError, zlib.error, EOFError) as error:
-            raise _refused("a whole archive", f"{type(error).__name__}: {error}") from error
+    try:
+        with tarfile.open(fileobj=source, mode="r|") as archive:
+            for member in archive:
+                _member(archive, member, small, unpacked, sizes)
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise _refused("a whole archive", type(error).__name__) from error
     return _judge(small, unpacked, sizes)
 
 
