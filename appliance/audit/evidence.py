@@ -232,13 +232,7 @@ def build(  # noqa: PLR0913 - what is asked, of what, within which bounds, told 
     progress: Progress | None = None,
 ) -> Evidence:
     """Put evidence together; the verifier and the guides are added by ``evidence_zip``."""
-    if question.since and question.until and question.since > question.until:
-        raise AuditEvidenceError(
-            expected="a period that starts before its end and has begun",
-            found=f"{question.since} to {question.until}",
-        )
-    if not parts or not any(part.size for part in parts):
-        raise AuditEvidenceError(expected="a signed log with entries", found="an empty one")
+    _check_question(parts, question)
     chosen = list(parts)
     if kind == "complete":
         chosen = find_range(parts, question, limits, progress)
@@ -262,7 +256,7 @@ def build(  # noqa: PLR0913 - what is asked, of what, within which bounds, told 
         described.append(
             {"folder": part.folder, "lo": part.lo, "hi": part.hi, "proofs": [i for i, _ in single]}
         )
-    cosigned = [len(part.witnesses) for part in chosen]
+    witnesses = min(len(part.witnesses) for part in chosen)
     manifest = {
         "format": FORMAT,
         "kind": kind,
@@ -272,12 +266,22 @@ def build(  # noqa: PLR0913 - what is asked, of what, within which bounds, told 
     }
     members += [
         ("manifest.json", _json(manifest)),
-        ("policy.json", _json(_policy(chosen, min(cosigned)))),
+        ("policy.json", _json(_policy(chosen, witnesses))),
         ("accesses.ndjson", b"".join(entry + b"\n" for entry in answers)),
     ]
     shown = sum(part.hi - part.lo for part in chosen) if kind == "complete" else len(answers)
-    summary = {"matches": len(answers), "entries": shown, "witnesses": min(cosigned)}
+    summary = {"matches": len(answers), "entries": shown, "witnesses": witnesses}
     return Evidence(members, {**summary, "kind": kind, "parts": len(chosen)})
+
+
+def _check_question(parts: Sequence[Part], question: Question) -> None:
+    if question.since and question.until and question.since > question.until:
+        raise AuditEvidenceError(
+            expected="a period that starts before its end and has begun",
+            found=f"{question.since} to {question.until}",
+        )
+    if not parts or not any(part.size for part in parts):
+        raise AuditEvidenceError(expected="a signed log with entries", found="an empty one")
 
 
 def _part_members(part: Part, kind: Kind, single: Sequence[tuple[int, bytes]]) -> list[Member]:

@@ -22,9 +22,11 @@ from appliance.audit.officer import WitnessCollector
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import open_recorder
 from appliance.audit.tiles import entries_path
+from appliance.audit.writer import LOCK_NAME
 from appliance.cli.main import main
 from appliance.core.clock import SystemClock
-from appliance.core.errors import AuditUnavailableError
+from appliance.core.durable import exclusive
+from appliance.core.errors import BusyError
 from appliance.core.home import Home
 from appliance.core.settings.audit import AuditSettings
 
@@ -170,10 +172,10 @@ def stop_writer(home: Home) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         try:
-            connect(home, start=False).close()
-        except AuditUnavailableError:
-            return
-        time.sleep(0.05)
+            with exclusive(home.run / LOCK_NAME, what="audit writer"):
+                return
+        except BusyError:
+            time.sleep(0.05)
     pytest.fail("the writer did not stop")
 
 

@@ -6,7 +6,6 @@ Each way to tamper with it is a test's name.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,14 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from appliance.audit import note, proof, tiles
 from appliance.audit.evidence import Evidence, Kind, Limits, Part, Question, build
 from appliance.audit.evidence_zip import members_of, write_zip
-from appliance.audit.standalone import verify_main
-from appliance.audit.standalone.verify_text import TEXT
 from appliance.audit.witness import WitnessBook
 from appliance.core.canonical import canonical_json
 from appliance.core.errors.audit import AuditEntryUnavailableError, AuditEvidenceError
@@ -265,15 +260,6 @@ def test_a_file_taken_away(tmp_path: Path, log: Any, book: WitnessBook, name: st
     assert reason(tmp_path, made(log, book), change) == "no-file"
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "policy.json", "part-0001/proof.json"])
-def test_a_file_of_another_shape(tmp_path: Path, log: Any, book: WitnessBook, name: str) -> None:
-    for content in (b"[]", b"{}", b"\xff", b'{"format":"hospital-ai-evidence/1"}'):
-        members = dict(members_of(made(log, book)))
-        members[name] = content
-        code, answer = verify(unpack(list(members.items()), tmp_path))
-        assert code == 1 and answer["reason"]
-
-
 def test_an_entry_that_claims_another_place(
     tmp_path: Path, make_log: Callable[..., Any], book: WitnessBook
 ) -> None:
@@ -407,93 +393,3 @@ def test_an_older_witnessed_state_is_used_when_it_covers_the_range(
     log.cosign(book, 1_772_400_000, size=400)
     code, answer = verify(unpack(members_of(made(log, book)), tmp_path))
     assert code == 0 and ["log", log.key.name, 400] in answer["findings"]
-
-
-def interpreters() -> list[str]:
-    """This interpreter, and every other from 3.8 on that runs on this machine."""
-    named = [shutil.which(f"python3.{minor}") for minor in range(8, 16)]
-    works = [
-        name
-        for name in named
-        if name and not subprocess.run([name, "-V"], capture_output=True, check=False).returncode
-    ]
-    return [sys.executable, *works]
-
-
-@pytest.mark.parametrize("interpreter", interpreters())
-def test_every_python_from_3_8_on_verifies(
-    tmp_path: Path, log: Any, book: WitnessBook, interpreter: str
-) -> None:
-    log.cosign(book, 1_772_400_000)
-    folder = unpack(members_of(made(log, book)), tmp_path)
-    command = [interpreter, "-I", "-S", str(folder / "verify.py"), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and not done.stderr, done.stderr
-
-
-NAMES = [
-    "manifest.json",
-    "policy.json",
-    "accesses.ndjson",
-    "part-0001/checkpoint",
-    "part-0001/entries.bin",
-    "part-0001/proof.json",
-    "part-0001/proofs/120.tlog-proof",
-]
-
-
-Change = tuple[str, int, int, bool]
-changes = st.tuples(st.sampled_from(NAMES), st.integers(0), st.integers(1, 255), st.booleans())
-
-
-@pytest.fixture
-def cosigned(log: Any, book: WitnessBook) -> Members:
-    """Evidence that a witness's signature covers."""
-    log.cosign(book, 1_772_400_000)
-    return dict(members_of(made(log, book)))
-
-
-@settings(
-    max_examples=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(changes)
-def test_no_changed_byte_passes_or_crashes_the_verifier(
-    tmp_path: Path, log: Any, book: WitnessBook, cosigned: Members, change: Change
-) -> None:
-    """Only the policy may be weakened unseen (it is the zip's own word): so officers pin keys."""
-    name, place, flip, cut = change
-    data = bytearray(cosigned[name])
-    place %= len(data)
-    data[place] ^= flip
-    changed = {**cosigned, name: bytes(data[:place] if cut else data)}
-    target = tmp_path / "changed.zip"
-    write_zip(target, list(changed.items()))
-    pins = [log.key.vkey], [book.policy().witnesses[0].vkey]
-    evidence, why = verify_main.examine(str(target), *pins)
-    if why:
-        assert why[0] in TEXT["pt"] and verify_main.show(evidence, why, "pt")
-        return
-    assert evidence is not None and name == "policy.json"
-    assert json.loads(cosigned[name])["logs"] == evidence.files.json(name)["logs"]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"[" * 100_000,
-        b'{"format":"hospital-ai-evidence/1","question":[],"kind":1,"parts":1,"matches":1}',
-        b'{"format":"hospital-ai-evidence/1","question":{"from":1,"to":2},"parts":[]}',
-        b'{"format":"hospital-ai-evidence/1","kind":"complete","parts":[],"question":{}}',
-        b'{"format":"hospital-ai-evidence/1","kind":"inclusion","matches":0,"parts":[]}',
-        b'{"format":"hospital-ai-evidence/1","kind":"other","matches":0,"parts":[{}]}',
-    ],
-)
-def test_a_hostile_manifest_is_refused_without_a_traceback(
-    tmp_path: Path, log: Any, book: WitnessBook, content: bytes
-) -> None:
-    members = {**dict(members_of(made(log, book))), "accesses.ndjson": b""}
-    members["manifest.json"] = content
-    code, answer = verify(unpack(list(members.items()), tmp_path))
-    assert code == 1 and answer["reason"][0] in TEXT["en"]
