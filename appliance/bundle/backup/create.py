@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,7 +84,7 @@ class _Run:
 
 
 class _Out(io.RawIOBase):
-    """The backup file; every some chunks it is flushed and the number of safe ones noted."""
+    """The backup file. One write is one chunk; after some it is flushed and that is noted."""
 
     def __init__(self, run: _Run, stream: BinaryIO, settings: BackupSettings, hook: Hook) -> None:
         super().__init__()
@@ -92,13 +93,12 @@ class _Out(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         self.stream.write(data)
-        if len(data) > 4:  # noqa: PLR2004 - the attempt's 4 bytes come first, then the chunk
-            self.new_chunks += 1
-            self.hook("chunk")
-            if self.new_chunks % self.settings.fsync_chunks == 0:
-                self.flush_to_disk()
-                self.run.chunks += self.settings.fsync_chunks
-                self.run.save()
+        self.new_chunks += 1
+        self.hook("chunk")
+        if self.new_chunks % self.settings.fsync_chunks == 0:
+            self.flush_to_disk()
+            self.run.chunks += self.settings.fsync_chunks
+            self.run.save()
         return len(data)
 
     def flush_to_disk(self) -> None:
@@ -120,17 +120,29 @@ class _Plain:
 
 
 class _Hashed(io.RawIOBase):
-    """A source that hashes what is read from it."""
+    """A source that hashes what is read from it, on the other core while the bytes are sealed."""
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
+    def __init__(self, stream: BinaryIO, size: int, pool: ThreadPoolExecutor) -> None:
         super().__init__()
-        self.stream, self.left, self.digest = stream, size, hashlib.sha256()
+        self.stream, self.left, self.pool = stream, size, pool
+        self._digest = hashlib.sha256()
+        self._job: Future[None] | None = None
 
     def read(self, count: int = -1) -> bytes:
         data = self.stream.read(min(count, self.left) if count >= 0 else self.left)
-        self.digest.update(data)
+        self._wait()
+        self._job = self.pool.submit(self._digest.update, data)
         self.left -= len(data)
         return data
+
+    def _wait(self) -> None:
+        if self._job is not None:
+            self._job.result()
+
+    def hexdigest(self) -> str:
+        """Return the SHA-256 of what was read."""
+        self._wait()
+        return self._digest.hexdigest()
 
 
 def create(
@@ -258,16 +270,19 @@ def _write(home: Home, run: _Run, settings: BackupSettings, progress: Progress, 
 def _tar(home: Home, run: _Run, sealer: Sealer, progress: Progress) -> int:
     total, done = sum(p.size for p in run.plan), 0
     manifest: dict[str, Any] = {}
-    with tarfile.TarFile(
-        fileobj=_Plain(sealer),  # type: ignore[arg-type] # only write and tell are used
-        mode="w",
-        format=tarfile.PAX_FORMAT,
-        copybufsize=COPY,
-    ) as archive:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="hash") as pool,
+        tarfile.TarFile(
+            fileobj=_Plain(sealer),  # type: ignore[arg-type] # only write and tell are used
+            mode="w",
+            format=tarfile.PAX_FORMAT,
+            copybufsize=COPY,
+        ) as archive,
+    ):
         for item in run.plan:
             path = place(home, run.scratch, item)
             with os_errors(path), path.open("rb", buffering=0) as stream:
-                source = _Hashed(stream, item.size)
+                source = _Hashed(stream, item.size, pool)
                 try:
                     archive.addfile(_member(item.path, item.size, item), source)
                 except OSError as error:
@@ -277,7 +292,7 @@ def _tar(home: Home, run: _Run, sealer: Sealer, progress: Progress) -> int:
                         ) from error
                     raise
             require_unchanged(path, item)
-            manifest[item.path] = {"sha256": source.digest.hexdigest(), "size": item.size}
+            manifest[item.path] = {"sha256": source.hexdigest(), "size": item.size}
             done += item.size
             progress.update(done, total, item.path)
         data = canonical_json({"format": 1, "files": manifest})
