@@ -80,7 +80,7 @@ class Line:
 
         folder = self.home.records / "synthetic-notes"
         names = {}
-        for number, note in enumerate(notes(self.notes, seed=self.recipe.seed)):
+        for number, note in enumerate(notes(self.notes, seed=self.recipe.seed, unlabelled=False)):
             path = folder / f"note-{number:04}.txt"
             write_bytes(path, note.text.encode("utf-8"), mode=0o600)
             names[path.name] = file_hash(path)
