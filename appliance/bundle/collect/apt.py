@@ -24,6 +24,7 @@ _FOLDERS = (
     "etc/apt/trusted.gpg.d",
     "var/lib/apt/lists/partial",
     "var/cache/apt/archives/partial",
+    "var/cache/none/partial",
     "var/lib/dpkg",
 )
 
@@ -89,7 +90,11 @@ def collect_apt(
     shell.run(["apt-get", "-q", "update", "--error-on=any"], root, environment)
     recommends = "--install-recommends" if apt.recommends else "--no-install-recommends"
     ask = ["apt-get", "-q", "-y", recommends]
-    planned = shell.run([*ask, "--print-uris", "install", *apt.packages], root, environment)
+    # Asked over an empty cache: apt names only what it would still download.
+    nothing = ["-o", f"Dir::Cache::archives={root / 'var/cache/none'}"]
+    planned = shell.run(
+        [*ask, *nothing, "--print-uris", "install", *apt.packages], root, environment
+    )
     shell.run([*ask, "--download-only", "install", *apt.packages], root, environment)
     names = planned_files(planned)
     archives = root / "var/cache/apt/archives"
@@ -98,7 +103,7 @@ def collect_apt(
 
 def planned_files(printed: str) -> list[str]:
     """Return the file names of ``apt-get --print-uris``: 'uri' name size hash."""
-    found = re.findall(r"^'[^']+' (\S+\.deb) \d+ \S+$", printed, re.MULTILINE)
+    found = re.findall(r"^'[^']+' (\S+\.deb) \d+ \S*$", printed, re.MULTILINE)
     if not found:
         raise CollectFailedError(expected="a list of packages from apt", found="none")
     return found
