@@ -225,11 +225,11 @@ def _start(home: Home) -> subprocess.Popen[bytes]:
             start_new_session=True,
             cwd="/",
         )
-    _STARTED.append(process)
+    _STARTED[:] = [*(p for p in _STARTED if p.poll() is None), process]
     return process
 
 
-_STARTED: list[subprocess.Popen[bytes]] = []  # kept, so that a finished writer can be reaped
+_STARTED: list[subprocess.Popen[bytes]] = []  # kept, so that a writer that ended is reaped
 
 
 def _start_error(home: Home, code: int) -> ApplianceError:

@@ -191,7 +191,7 @@ def _is_plain(value: Any) -> bool:
     if kind is float:  # both write the shortest digits; they part on exponents and whole numbers
         return bool(PLAIN_FROM <= abs(value) < PLAIN_TO and value % 1)
     if kind is dict:
-        return all(map(_is_plain, value.values()))
+        return all(type(item) is str or _is_plain(item) for item in value.values())
     return kind in {list, tuple} and all(map(_is_plain, value))
 
 

@@ -21,7 +21,7 @@ from appliance.audit.peers import Connection, listen, may_write, peer_of
 from appliance.audit.shardlog import Group, ShardLog
 from appliance.audit.wal import pack_entries
 from appliance.audit.walfile import WalFile
-from appliance.audit.workers import Result, Worker, disk_full, resident_bytes
+from appliance.audit.workers import Result, Worker, disk_full, refusal_of, resident_bytes
 from appliance.core.clock import Clock
 from appliance.core.errors import (
     ApplianceError,
@@ -271,12 +271,11 @@ class Server:
         if self._committer.waiting or self.broken is not None:
             return
         log = self.log
-        group = log.take_group()
-        if group is not None:
+        if log.wal.end - self._segment_start > self.settings.wal_segment_bytes:
+            self._committer.put("segment", log.frontier.size, log.new_segment)
+        elif (group := log.take_group()) is not None:
             payload = pack_entries(group.entries)
             self._committer.put("group", group, lambda: log.wal.append(payload))
-        elif log.wal.end - self._segment_start > self.settings.wal_segment_bytes:
-            self._committer.put("segment", log.frontier.size, log.new_segment)
 
     def _take_results(self) -> None:
         while self._results:
@@ -309,6 +308,7 @@ class Server:
         log.wal.close()
         log.wal = wal
         self._segment_start = wal.end
+        self._sign()  # a start finds a checkpoint that its segments reach
         self._store.put("retire", start, lambda: log.store.retire(start))
 
     def _failed(self, result: Result) -> None:
@@ -319,7 +319,7 @@ class Server:
             for group in (result.about, lost):
                 for who, _, _ in group.waiting:
                     assert isinstance(who, Connection)
-                    self._answer(who, wire.refused_frame(_refusal(error)))
+                    self._answer(who, wire.refused_frame(refusal_of(error)))
             if disk_full(error):
                 self._full_until = self.clock.monotonic() + 1.0
                 return
@@ -348,11 +348,9 @@ class Server:
         self._answer_syncs()
         due = now - self._signed_at >= self.settings.checkpoint_interval_s or self._syncing
         if due and not self._signing and log.frontier.size > log.signed_size:
-            self._signing, self._signed_at = True, now
-            size, root, partials = log.frontier.size, log.frontier.root(), log.frontier.partials()
-            self._store.put(
-                "checkpoint", size, lambda: log.store.publish(log.note(size, root), partials)
-            )
+            self._sign()
+        if len(log.open_intents) > self.settings.open_intents:
+            log.give_up_oldest_intent()
         if self._rotating and self.broken is None:
             self._rotate()
         if self._connections:
@@ -362,14 +360,24 @@ class Server:
         if not self._still_ours():
             self.stopping = True
 
+    def _sign(self) -> None:
+        """Let the store sign and publish a checkpoint over everything durable."""
+        log = self.log
+        self._signing, self._signed_at = True, self.clock.monotonic()
+        size, root, partials = log.frontier.size, log.frontier.root(), log.frontier.partials()
+        self._store.put(
+            "checkpoint", size, lambda: log.store.publish(log.note(size, root), partials)
+        )
+
     def _rotate(self) -> None:
         waiting, self._rotating, self._segment_start = self._rotating, [], 0
         self.drain()
         try:
             self.log = self.on_rotate(self.log)
             answer = wire.report_frame(self.status())
-        except ApplianceError as error:
-            answer = wire.refused_frame(error)
+        except (ApplianceError, OSError) as error:  # half a rotation: the next start sorts it out
+            self.broken = error
+            answer = wire.refused_frame(refusal_of(error))
         for connection in waiting:
             self._answer(connection, answer)
 
@@ -392,9 +400,3 @@ class Server:
             "full": self._is_full(),
             "resident_bytes": resident_bytes(),
         }
-
-
-def _refusal(error: Exception) -> ApplianceError:
-    if isinstance(error, ApplianceError):
-        return error
-    return AuditUnavailableError(expected="a durable entry", found=type(error).__name__)

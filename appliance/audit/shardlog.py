@@ -8,6 +8,7 @@ it that the write-ahead file and the store are each used by one thread at a time
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -264,6 +265,13 @@ class ShardLog:
             reason="interrupted",
             intent=ident,
         )
+
+    def give_up_oldest_intent(self) -> None:
+        """Make the oldest open intent an explicit unknown: their number is bounded."""
+        ident, index = next(iter(self.open_intents.items()))
+        with contextlib.suppress(LookupError):  # its tile is still on the way to the disk
+            self.unknown_outcome(ident, index, self.read_entry(index))
+            del self.open_intents[ident]
 
     def carry_intent(self, ident: str, entry: bytes) -> None:
         """Write again, as the writer's own entry, an intent that outlived its shard."""

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from appliance.core.durable import from_os_error
-from appliance.core.errors import ApplianceError, AuditFullError, DiskFullError
+from appliance.core.errors import (
+    ApplianceError,
+    AuditFullError,
+    AuditUnavailableError,
+    DiskFullError,
+)
 
 RETRY_S = 0.25  # how often a tile that found no space is tried again
 
@@ -104,3 +109,10 @@ def resident_bytes() -> int:
     """Return the memory of this process."""
     pages = Path("/proc/self/statm").read_text("ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def refusal_of(error: Exception) -> ApplianceError:
+    """Return what a peer is told about ``error``."""
+    if isinstance(error, ApplianceError):
+        return error
+    return AuditUnavailableError(expected="a durable entry", found=type(error).__name__)

@@ -111,6 +111,41 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_writer_is_killed(
     assert {i: found.get(i) for i in acknowledged} == {i: [n] for i, n in acknowledged.items()}
 
 
+def test_a_killed_writer_comes_back_when_segments_turn_faster_than_checkpoints(
+    home: Home,
+) -> None:
+    home.settings_file.write_text(
+        "[audit]\ncheckpoint_interval_s = 60\nwal_segment_bytes = 1048576\n", encoding="utf-8"
+    )
+    padding = {f"h{n}": "f" * 200 for n in range(20)}
+    places: list[int] = []
+    sink = connect(home)
+    for _ in range(16):
+        places += sink.append([body(detail=padding) for _ in range(64)])
+    sink.close()
+    kill_writer(home)
+    with open_recorder(home, "test") as recorder:
+        assert recorder.event("data.import").index > places[-1]
+    stop_writer(home)
+    assert places == list(range(2, 1026))
+    assert verify_home(home.audit, Options()).ok
+
+
+def test_open_intents_are_bounded_by_declaring_the_oldest_unknown(home: Home) -> None:
+    home.settings_file.write_text("[audit]\nopen_intents = 2\n", encoding="utf-8")
+    with open_recorder(home, "test") as recorder:
+        ids = [recorder.intent("data.import").id for _ in range(4)]
+        sink = connect(home)
+        deadline = time.monotonic() + 10
+        while sink.ask(wire.STATUS)["open_intents"] > 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        sink.close()
+    stop_writer(home)
+    with open_index(home.audit) as index:
+        assert [len(index.outcomes_of(ident)) for ident in ids] == [1, 1, 0, 0]
+
+
 def test_an_intent_left_by_a_crash_becomes_an_unknown_outcome(home: Home) -> None:
     with open_recorder(home, "models") as recorder:
         left = recorder.intent("models.promote", object_id="m1")
