@@ -64,10 +64,8 @@ class Question:
         """Say whether a time lies in the period (both ends belong to it)."""
         return not ((self.since and at < self.since) or (self.until and at > self.until))
 
-    def answered_by(self, entry: bytes) -> bool:
-        """Say whether an entry answers the question."""
-        if not self.covers(entry_time(entry)):
-            return False
+    def asks_for(self, entry: bytes) -> bool:
+        """Say whether an entry has the fields that are asked for, whatever its time."""
         value = json.loads(entry)
         return all(value.get(name) in values for name, values in self.where.items())
 
@@ -102,7 +100,8 @@ class Part:
         self.read = TileHashes(head.size, folder_tiles(shard.folder))
         self.witnesses: tuple[Verifier, ...] = ()
         self.first = min(pruned_before(shard.folder), head.size)
-        self.lo = self.hi = 0
+        self.lo = self.hi = 0  # what the evidence shows
+        self.inner = (0, 0)  # what lies in the period, by the order of the log
 
     def witnessed(self, book: WitnessBook, at_least: int) -> None:
         """Stand under a witnessed checkpoint of ``at_least`` leaves, where there is one.
@@ -161,6 +160,7 @@ def find_range(
                 inside.append((place, index))
             if index % PROGRESS_STEP == 0:
                 shown.update(index, part.size, f"reading {part.key.name}")
+    first, last = (inside[0], inside[-1]) if inside else ((0, 0), (-1, 0))
     if not inside:
         inside = [_gap(parts, question)]
     start = _step(parts, inside[0], -1) if question.since else _begin(parts)
@@ -176,6 +176,9 @@ def find_range(
     for place, part in enumerate(chosen, start[0]):
         part.lo = start[1] if place == start[0] else 0
         part.hi = end[1] + 1 if place == end[0] else part.size
+        if first[0] <= place <= last[0]:
+            inner_end = last[1] + 1 if place == last[0] else part.size
+            part.inner = (first[1] if place == first[0] else 0, inner_end)
     total = sum(part.hi - part.lo for part in chosen)
     if total > limits.entries:
         raise AuditEvidenceError(
@@ -242,7 +245,7 @@ def build(  # noqa: PLR0913 - what is asked, of what, within which bounds, told 
     for part in chosen:
         if kind == "inclusion":
             part.lo, part.hi = part.first, part.size
-        found = [(i, e) for i, e in part.entries(part.lo, part.hi) if question.answered_by(e)]
+        found = _answers(part, question, kind)
         if kind == "inclusion":
             part.hi = found[-1][0] + 1 if found else part.lo
         part.witnessed(book, part.hi if part is chosen[-1] else part.size)
@@ -272,6 +275,22 @@ def build(  # noqa: PLR0913 - what is asked, of what, within which bounds, told 
     shown = sum(part.hi - part.lo for part in chosen) if kind == "complete" else len(answers)
     summary = {"matches": len(answers), "entries": shown, "witnesses": witnesses}
     return Evidence(members, {**summary, "kind": kind, "parts": len(chosen)})
+
+
+def _answers(part: Part, question: Question, kind: Kind) -> list[tuple[int, bytes]]:
+    """Return the entries of a part that answer the question.
+
+    In complete evidence the order of the log decides what lies in the period: an entry between two
+    of the period belongs to it, whatever a clock that was set back wrote on it.
+    """
+    if kind == "complete":
+        within = part.entries(*part.inner)
+        return [(index, entry) for index, entry in within if question.asks_for(entry)]
+    return [
+        (index, entry)
+        for index, entry in part.entries(part.lo, part.hi)
+        if question.covers(entry_time(entry)) and question.asks_for(entry)
+    ]
 
 
 def _check_question(parts: Sequence[Part], question: Question) -> None:

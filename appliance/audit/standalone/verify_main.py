@@ -122,11 +122,14 @@ def load_entry(part: int, index: int, data: bytes) -> Entry:
     return entry
 
 
+def in_period(entry: Entry, question: dict[str, Any]) -> bool:
+    """Say whether an entry's time lies in the period (both ends belong to it)."""
+    since, until = question["from"], question["to"]
+    return not ((since and entry.at < since) or (until and entry.at > until))
+
+
 def matches(entry: Entry, question: dict[str, Any]) -> bool:
-    """Say whether an entry answers the question."""
-    since, until = question.get("from"), question.get("to")
-    if (since and entry.at < since) or (until and entry.at > until):
-        return False
+    """Say whether an entry has the fields that were asked for."""
     where = question.get("where") or {}
     return all(entry.value.get(field) in values for field, values in where.items())
 
@@ -163,6 +166,7 @@ class Evidence:
             if moment is not None and not TIME.match(moment):
                 raise Broken("bad-file", "manifest.json")
         self.entries: list[Entry] = []
+        self.answers: list[Entry] = []
         self.heads: list[Signed] = []
 
     def tell(self, key: str, *values: Any) -> None:
@@ -277,7 +281,13 @@ class Evidence:
 
     def listed(self) -> None:
         """Check that the list is exactly what answers the question."""
-        found = [e.data for e in self.entries if matches(e, self.question)]
+        inside = [i for i, e in enumerate(self.entries) if in_period(e, self.question)]
+        if inside and self.manifest["kind"] == COMPLETE:
+            # The order of the log decides: an entry that stands between two of the period is of
+            # the period, whatever a clock that was set back wrote on it.
+            inside = list(range(inside[0], inside[-1] + 1))
+        self.answers = [self.entries[i] for i in inside if matches(self.entries[i], self.question)]
+        found = [e.data for e in self.answers]
         said = self.files.read("accesses.ndjson").split(b"\n")
         if said[-1] or said[:-1] != found or self.manifest["matches"] != len(found):
             raise Broken("bad-list")
@@ -295,7 +305,7 @@ def write_csv(path: Path, evidence: Evidence) -> None:
     with path.open("w", newline="", encoding="utf-8-sig") as stream:
         writer = csv.writer(stream)
         writer.writerow(["index", *COLUMNS])
-        writer.writerows(row(e) for e in evidence.entries if matches(e, evidence.question))
+        writer.writerows(row(e) for e in evidence.answers)
 
 
 def examine(path: str, keys: list[str], witnesses: list[str]) -> tuple[Evidence | None, list[Any]]:

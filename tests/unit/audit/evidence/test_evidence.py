@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from appliance.audit import note, proof, tiles
-from appliance.audit.evidence import Evidence, Kind, Limits, Part, Question, build
+from appliance.audit.evidence import Evidence, Kind, Limits, Part, Question, build, entry_time
 from appliance.audit.evidence_zip import members_of, write_zip
 from appliance.audit.witness import WitnessBook
 from appliance.core.canonical import canonical_json
@@ -183,7 +183,7 @@ def narrow(members: Members, log: Any, lo: int, hi: int) -> None:
     """Make evidence as a liar with the true log would: everything consistent but the borders."""
     hashes = tiles.TileHashes(600, tiles.folder_tiles(log.folder))
     entries = log.entries[lo:hi]
-    answers = [e for e in entries if ANA.answered_by(e)]
+    answers = [e for e in entries if ANA.covers(entry_time(e)) and ANA.asks_for(e)]
     indices = [json.loads(e)["written"]["n"] for e in answers][:5]
     members["part-0001/entries.bin"] = tiles.pack_bundle(entries)
     outside = [note.b64encode(h) for h in proof.range_proof(lo, hi, 600, hashes)]
@@ -375,16 +375,21 @@ def test_a_missing_bundle_is_an_error(log: Any, book: WitnessBook) -> None:
         made(log, book)
 
 
-def test_a_clock_set_back_is_told(
+def test_an_access_under_a_clock_set_back_is_listed_by_its_place_in_the_log(
     tmp_path: Path, make_log: Callable[..., Any], book: WitnessBook
 ) -> None:
+    """Set the clock back, look at the record, set it forward: the order of the log still tells."""
     log = make_log()
     log.opened(0)
-    for minute in [*range(1, 250), *range(200, 400)]:
-        log.add(minute, patient="p1-ana")
+    for minute in range(1, 400):
+        log.add(minute, user="doctor-1", patient="p1-bia")
+        if minute == 200:
+            log.add(5, user="intruder", patient="p1-ana")
     log.write()
-    code, answer = verify(unpack(members_of(made(log, book)), tmp_path))
-    assert code == 0 and ["clock", 250] in answer["findings"]
+    folder = unpack(members_of(made(log, book)), tmp_path)
+    code, answer = verify(folder)
+    assert code == 0 and ["clock", 201] in answer["findings"]
+    assert b"intruder" in (folder / "accesses.ndjson").read_bytes()
 
 
 def test_an_older_witnessed_state_is_used_when_it_covers_the_range(
