@@ -9,12 +9,12 @@ sdist=$1 wheels=$2 out=$3
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 HOME=/tmp
 jobs=$(nproc)
 source=/build/source
-rm -rf "$source" /build/server
+rm -rf "$source" /build/server /build/wheel
 mkdir -p "$source" "$out"
 tar -xzf "$sdist" -C "$source" --strip-components=1 --no-same-owner
 
 # The paths of the build go into no file, so that the folder's name changes no byte.
-same="-ffile-prefix-map=$source=. -ffile-prefix-map=/build/server=."
+same="-ffile-prefix-map=$source=. -ffile-prefix-map=/build/server=. -ffile-prefix-map=/build/wheel=."
 # A flag for each thing that must not be in a hospital: no web page, no download, no TLS client,
 # no RPC back end (CVE-2024-42479). NATIVE off: the build machine's processor is not the target's;
 # what remains is AVX2, FMA and F16C, which every supported processor has.
@@ -33,4 +33,5 @@ export PYTHONPATH="$wheels" CFLAGS="$same" CXXFLAGS="$same" CMAKE_GENERATOR=Ninj
 export CMAKE_BUILD_PARALLEL_LEVEL="$jobs" SKBUILD_INSTALL_STRIP=true
 CMAKE_ARGS=$(printf '%s ' $flags ${EXTRA_CMAKE_ARGS:-})
 export CMAKE_ARGS
-python3 -m pip wheel -q --no-deps --no-build-isolation --no-index -w "$out" "$source"
+python3 -m pip wheel -q --no-deps --no-build-isolation --no-index -w "$out" \
+    --config-settings=build-dir=/build/wheel "$source"
