@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from appliance.registry.manifest import FOLDERS, GGUF_FILE, Kind, Manifest
 
 MIN_PREFIX = 8  # characters of a hash a person may type; 32 bits are unique in any real registry
 HASH_CHARS = 64
+LEFT_SECONDS = 3_600  # a copy of the largest model takes minutes; process ids may be another's
 CURVE_FILE = "metrics.jsonl"
 
 
@@ -58,13 +60,24 @@ class ModelStore:
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield an empty folder on the store's file system, gone when the block ends."""
-        folder = self.root / f"{TEMP_PREFIX}staging.{secrets.token_hex(6)}"
+        folder = self.root / f"{TEMP_PREFIX}staging.{os.getpid()}.{secrets.token_hex(6)}"
         with os_errors(folder):
+            self._sweep()
             folder.mkdir(parents=True, mode=0o750)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left; a living one's, or a young one, stays."""
+        oldest = self._clock.now().timestamp() - LEFT_SECONDS
+        for folder in (self.root, *(self.root / name for name in FOLDERS.values())):
+            for path in folder.glob(f"{TEMP_PREFIX}*"):
+                pid = path.name.rsplit(".", 2)[-2]
+                alive = pid.isdigit() and Path("/proc", pid).exists()
+                if not alive and path.stat().st_mtime < oldest:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def add(self, kind: Kind, files: Path, **fields: Any) -> Manifest:
         """Move the folder ``files`` (on this file system) into the store and describe it.

@@ -242,6 +242,8 @@ def _stage(shop: Workshop, plan: StagePlan, recipe: Recipe, fields: dict[str, An
         f"train.{plan.stage}", object_id=plan.key, detail={"run": run.name, **plan.inputs}
     ) as act:
         shop.models.keep_recipe(recipe.model_dump(mode="json"))
+        with os_errors(run):
+            run.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_json(run / STAGE_FILE, record)
         plan.rows(run)
         began = shop.clock.monotonic()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,20 @@ def test_the_loss_curve_stands_beside_the_object_and_does_not_change_it(
     store.attach_curve(made.hash, [{"step": 1, "loss": 2.5}])
     assert store.curve(made.hash) == [{"step": 1, "loss": 2.5}]
     store.verify(made.hash)
+
+
+def test_what_a_killed_process_left_goes_and_a_living_ones_stays(
+    home: Home, tmp_path: Path, artefacts: Any
+) -> None:
+    store = ModelStore(home)
+    dead, living, young = (
+        store.root / f".tmp-staging.{pid}.{name}"
+        for pid, name in ((2**22 + 1, "a"), (os.getpid(), "b"), (2**22 + 1, "c"))
+    )
+    for folder in (dead, living, young):
+        folder.mkdir(parents=True)
+        (folder / "half").touch()
+    for folder in (dead, living):
+        os.utime(folder, (1, 1))
+    take(store, artefacts.hf_folder(tmp_path / "m"))
+    assert [p.exists() for p in (dead, living, young)] == [False, True, True]
