@@ -67,10 +67,10 @@ class Collected:
 
 
 class Collector:
-    """Passes over the sources of one home."""
+    """Passes over the sources; keeps its place in ``folder`` (not the log's own)."""
 
-    def __init__(self, audit: Path, recorder: Recorder) -> None:
-        self.path = audit / STATE_FILE
+    def __init__(self, folder: Path, recorder: Recorder) -> None:
+        self.path = folder / STATE_FILE
         self.recorder = recorder
         self.state: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
 

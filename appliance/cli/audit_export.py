@@ -152,7 +152,7 @@ def collect(ctx: click.Context, /, *, as_json: bool, **given: Any) -> int:
         open_recorder(home, "host", user="host") as recorder,
     ):
         while True:
-            collector = Collector(home.audit, recorder)
+            collector = Collector(home.root / "collect", recorder)
             value: dict[str, Any] = {"ok": True}
             if given["journal"]:
                 value["journal"] = dict(collector.journal(SystemJournal()).__dict__)

@@ -272,3 +272,4 @@ def test_the_audit_file_is_collected_once(tmp_path: Path, run: Run) -> None:
     [entry] = run("search", "--action", "host.firewall")[1]["entries"]
     assert (entry["object_id"], entry["component"]) == ("filter", "host")
     assert run("collect", "--no-journal")[0] == 2
+    assert run("verify")[0] == 0

@@ -224,15 +224,15 @@ LOGINS = [
 
 def test_a_second_pass_goes_on_after_the_first(home: Home) -> None:
     recorder = MemoryRecorder("host")
-    assert Collector(home.audit, recorder).journal(Lines(LOGINS[:3])).events == 3
-    assert Collector(home.audit, recorder).journal(Lines(LOGINS)).events == 2
-    assert Collector(home.audit, recorder).journal(Lines(LOGINS)).lines == 0
+    assert Collector(home.root / "collect", recorder).journal(Lines(LOGINS[:3])).events == 3
+    assert Collector(home.root / "collect", recorder).journal(Lines(LOGINS)).events == 2
+    assert Collector(home.root / "collect", recorder).journal(Lines(LOGINS)).lines == 0
     assert [e.user for e in recorder.events] == [f"user{i}" for i in range(1, 6)]
     assert recorder.events[0].detail["happened_at"] == "2026-03-01T12:00:00.000001Z"
 
 
 def test_a_line_that_cannot_be_read_is_counted_and_passed(home: Home) -> None:
-    done = Collector(home.audit, MemoryRecorder()).journal(Lines([b"{", *LOGINS[:1]]))
+    done = Collector(home.root / "collect", MemoryRecorder()).journal(Lines([b"{", *LOGINS[:1]]))
     assert (done.lines, done.events, done.damaged) == (2, 1, 1)
 
 
@@ -240,20 +240,20 @@ def test_what_the_log_did_not_take_is_read_again(home: Home) -> None:
     recorder = MemoryRecorder("host")
     recorder.break_log()
     with pytest.raises(AuditUnavailableError):
-        Collector(home.audit, recorder).journal(Lines(LOGINS))
+        Collector(home.root / "collect", recorder).journal(Lines(LOGINS))
     recorder.sink.broken = False
-    assert Collector(home.audit, recorder).journal(Lines(LOGINS)).events == 5
+    assert Collector(home.root / "collect", recorder).journal(Lines(LOGINS)).events == 5
 
 
 def test_the_audit_file_is_followed_over_a_rotation(home: Home, tmp_path: Path) -> None:
     path, recorder = tmp_path / "audit.log", MemoryRecorder("host")
     path.write_text(f"{AUDIT_FIREWALL}\n{AUDIT_RULES}\ntype=ADD_US")
-    assert Collector(home.audit, recorder).auditd(path).events == 2
+    assert Collector(home.root / "collect", recorder).auditd(path).events == 2
     with path.open("a") as stream:
         stream.write(AUDIT_USER.removeprefix("type=ADD_US") + "\n")
     path.rename(tmp_path / "audit.log.1")
     path.write_text(AUDIT_FIREWALL + "\n")
-    done = Collector(home.audit, recorder).auditd(path)
+    done = Collector(home.root / "collect", recorder).auditd(path)
     assert (done.events, done.gap) == (2, False)
     assert [e.action for e in recorder.events][2:] == ["users.host", "host.firewall"]
 
@@ -261,9 +261,9 @@ def test_the_audit_file_is_followed_over_a_rotation(home: Home, tmp_path: Path) 
 def test_a_cut_audit_file_leaves_a_gap_event(home: Home, tmp_path: Path) -> None:
     path, recorder = tmp_path / "audit.log", MemoryRecorder("host")
     path.write_text(f"{AUDIT_FIREWALL}\n{AUDIT_RULES}\n")
-    Collector(home.audit, recorder).auditd(path)
+    Collector(home.root / "collect", recorder).auditd(path)
     path.write_text(AUDIT_USER + "\n")
-    done = Collector(home.audit, recorder).auditd(path)
+    done = Collector(home.root / "collect", recorder).auditd(path)
     assert done.gap and "host.collect_gap" in [e.action for e in recorder.events]
 
 
