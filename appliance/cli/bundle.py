@@ -325,10 +325,20 @@ def rollback(ctx: click.Context, to: str | None, saved_state: bool, as_json: boo
 @json_option
 @click.pass_context
 def recover(ctx: click.Context, as_json: bool) -> int:
-    """Undo or finish a change that a power cut stopped (run this at boot)."""
-    said = _installer(ctx, "recover").recover()
-    emit({"ok": True, "done": said}, as_json=as_json, text=said or "nothing was under way")
-    return 0
+    """Undo or finish a change that a power cut stopped; run this at boot.
+
+    It also compares kernel, driver and container toolkit with the tuple the current version was
+    tested with; exit code 1 when one is older.
+    """
+    installer = _installer(ctx, "recover")
+    said = installer.recover()
+    found = installer.standing()
+    ok = all(c.ok for c in found)
+    value = {"ok": ok, "done": said, "tuple": [vars(c) for c in found]}
+    lines = [said or "nothing was under way"]
+    lines += [f"{c.name}: {c.detail}; {c.fix}" for c in found if not c.ok]
+    emit(value, as_json=as_json, text="\n".join(lines))
+    return answer(ok)
 
 
 @bundle.command()

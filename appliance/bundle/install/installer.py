@@ -10,7 +10,14 @@ from typing import Any
 from appliance.audit.recorder import Action, Recorder
 from appliance.bundle import exception
 from appliance.bundle.install.lifecycle import Lifecycle, Runner, copy_state, restore_state
-from appliance.bundle.install.preflight import Probe, checks, judge_date, require
+from appliance.bundle.install.preflight import (
+    Check,
+    Probe,
+    checks,
+    judge_date,
+    require,
+    tuple_checks,
+)
 from appliance.bundle.install.stage import PART, Hook, Stager, held_by, no_hook
 from appliance.bundle.install.store import READY, Store, Version, save_metadata
 from appliance.bundle.install.transaction import Journal, Transaction
@@ -323,6 +330,13 @@ class Installer:
         """Undo or finish what a power cut left; run at boot and before every change."""
         with exclusive(self.store.lock, what="change of version"):
             return self.recover_locked()
+
+    def standing(self) -> list[Check]:
+        """Compare the machine with the current version's compatibility tuple (run at boot)."""
+        current = self.store.current()
+        if current is None:
+            return []
+        return tuple_checks(current.manifest(), self.tools.probe.facts())
 
     def recover_locked(self) -> str | None:
         """Do the same under the lock already held."""

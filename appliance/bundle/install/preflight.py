@@ -156,7 +156,7 @@ def checks(
             "wait for the run to end, or cancel it with `appliance train cancel`",
         ),
     ]
-    return found + _machine(manifest, facts) + _tuple(manifest, facts)
+    return found + _machine(manifest, facts) + tuple_checks(manifest, facts)
 
 
 def _machine(manifest: Manifest, facts: Facts) -> list[Check]:
@@ -169,7 +169,7 @@ def _machine(manifest: Manifest, facts: Facts) -> list[Check]:
     return found
 
 
-def _tuple(manifest: Manifest, facts: Facts) -> list[Check]:
+def tuple_checks(manifest: Manifest, facts: Facts) -> list[Check]:
     """Compare the compatibility tuple with what is installed; what is absent comes from it."""
     wanted = manifest.compatibility
     found = []
