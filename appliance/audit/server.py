@@ -49,8 +49,7 @@ class Server:
         self.clock = clock
         self.path = path
         self.stay = stay
-        self.stopping = False
-        self.asked = False
+        self.stopping = self.asked = False
         self.broken: Exception | None = None
         self.behind = False  # the disk is so full that tiles are left for the next start
         self.on_rotate: Any = None  # set by the writer: closes this shard, returns the next
@@ -86,8 +85,8 @@ class Server:
 
     def run(self) -> None:
         """Serve. Afterwards everything accepted is durable, tiled and signed, or was refused."""
-        for worker in (self._committer, self._store):
-            worker.start()
+        self._committer.start()
+        self._store.start()
         while not self.stopping and self.broken is None:
             self._round(TICK_S)
             self._keep_house()
@@ -98,8 +97,8 @@ class Server:
         self.drain(LAST_S)
         for connection in list(self._connections):
             self._close(connection)
-        for worker in (self._committer, self._store):
-            worker.end()
+        self._committer.end()
+        self._store.end()
 
     def drain(self, limit_s: float = math.inf) -> None:
         """Wait until the disk has everything; after ``limit_s`` do not insist on tiles."""
@@ -382,10 +381,9 @@ class Server:
             self._answer(connection, answer)
 
     def _still_ours(self) -> bool:
-        try:
+        with contextlib.suppress(OSError):
             return self.path.stat().st_ino == self._inode
-        except OSError:
-            return False
+        return False
 
     def status(self) -> dict[str, Any]:
         """Return what the writer says about itself."""
