@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from appliance.core.errors.hardware import CatalogueInvalidError, ModelUnknownError
+from appliance.core.errors.hardware import CatalogueInvalidError, CatalogueModelUnknownError
 from appliance.hardware.catalogue import catalogue_file
 from appliance.hardware.profile import Text
 from appliance.hardware.shape import Shape
@@ -89,9 +89,9 @@ def all_cards() -> list[Card]:
 
 
 def find_model(name: str) -> Model:
-    """Return the model called ``name`` (upper or lower case); raise ``ModelUnknownError``."""
+    """Return the model called ``name`` (upper or lower case); raise ``CatalogueModelUnknownError``."""
     models = all_models()
     for model in models:
         if model.name.lower() == name.lower():
             return model
-    raise ModelUnknownError(expected="a model of the catalogue", found=name)
+    raise CatalogueModelUnknownError(expected="a model of the catalogue", found=name)

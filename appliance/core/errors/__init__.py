@@ -72,6 +72,15 @@ from appliance.core.errors.general import (
     ToolFailedError,
     ToolMissingError,
 )
+from appliance.core.errors.hardware import (
+    BenchDamagedError,
+    CatalogueInvalidError,
+    CatalogueModelUnknownError,
+    ModelShapeError,
+    ProfileInvalidError,
+    RecordingInvalidError,
+    WatchFailedError,
+)
 from appliance.core.errors.images import ImageRefusedError
 from appliance.core.errors.learning import (
     ApprovalMissingError,
@@ -122,6 +131,7 @@ __all__ = [
     "BackupDamagedError",
     "BackupLockedError",
     "BackupSourceChangedError",
+    "BenchDamagedError",
     "BundleDamagedError",
     "BundleExpiredError",
     "BundleForeignFileError",
@@ -130,6 +140,8 @@ __all__ = [
     "BundleRollbackError",
     "BundleUntrustedError",
     "BusyError",
+    "CatalogueInvalidError",
+    "CatalogueModelUnknownError",
     "ClockUnbelievableError",
     "CollectFailedError",
     "ContextTooLongError",
@@ -160,14 +172,17 @@ __all__ = [
     "MediumUnreadableError",
     "ModelHashMismatchError",
     "ModelNotPromotedError",
+    "ModelShapeError",
     "ModelUnknownError",
     "NetworkUsedError",
     "NoEarlierVersionError",
     "NothingImportedError",
     "PreflightFailedError",
+    "ProfileInvalidError",
     "PseudonymKeyError",
     "QueueFullError",
     "RecipeInvalidError",
+    "RecordingInvalidError",
     "RequestRefusedError",
     "RequestTimeoutError",
     "RestoreRefusedError",
@@ -179,6 +194,7 @@ __all__ = [
     "ToolMissingError",
     "TrainingDivergedError",
     "VersionUnhealthyError",
+    "WatchFailedError",
     "WeightsRefusedError",
     "all_errors",
 ]

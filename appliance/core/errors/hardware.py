@@ -41,7 +41,7 @@ class ModelShapeError(ApplianceError):
     remedy = "Name a GGUF file or a Hugging Face folder of a decoder model; copy it again if cut."
 
 
-class ModelUnknownError(ApplianceError):
+class CatalogueModelUnknownError(ApplianceError):
     """The catalogue does not hold this model."""
 
     id = "hardware-model-unknown"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.core.errors.hardware import ModelUnknownError, ProfileInvalidError
+from appliance.core.errors.hardware import CatalogueModelUnknownError, ProfileInvalidError
 from appliance.hardware.catalogue import folder
 from appliance.hardware.check import card_names
 from appliance.hardware.machine import from_cards, from_inventory, from_profile, measured
@@ -149,7 +149,7 @@ def test_the_catalogue_names_the_models_asked_for() -> None:
         "Qwen2-72B-Instruct", "Mistral-Large-2407",
     }  # fmt: skip
     assert all(m.warning is not None for m in all_models() if m.use != "free")
-    with pytest.raises(ModelUnknownError):
+    with pytest.raises(CatalogueModelUnknownError):
         find_model("Nobody-1B")
 
 
