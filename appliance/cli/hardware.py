@@ -88,6 +88,24 @@ def _numbers(pairs: tuple[str, ...]) -> dict[str, float]:
 
 
 @hardware.command()
+@click.option("--replay", type=click.Path(path_type=Path), help="Show the machine recorded here.")
+@language_option
+@json_option
+@click.pass_context
+def inventory(ctx: click.Context, *, replay: Path | None, lang: str | None, as_json: bool) -> int:
+    """Show everything known of the machine, and for the rest why it is not known."""
+    from appliance.hardware.check import take_inventory
+    from appliance.hardware.table import inventory_lines
+    from appliance.hardware.texts import language_from, words
+
+    settings = get_settings(get_home(ctx, prepare=False)).hardware
+    found = take_inventory(replay, settings)
+    say = words(lang or language_from(dict(os.environ)))
+    emit(found.to_dict(), as_json=as_json, text=lambda: inventory_lines(found, say))
+    return 0
+
+
+@hardware.command()
 @click.option(
     "--model",
     "models",

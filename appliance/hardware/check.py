@@ -79,6 +79,13 @@ def _answers(request: CheckRequest, home: Home) -> dict[str, float]:
     return kept | request.answers
 
 
+def take_inventory(replay: Path | None, settings: HardwareSettings) -> Inventory:
+    """Return everything known of this machine, or of a recorded one."""
+    if replay is not None:
+        return parse(load_recording(replay, settings.file_max_bytes).probes, card_names())
+    return parse(probe_machine(settings), card_names())
+
+
 def run_check(
     request: CheckRequest, settings: HardwareSettings, home: Home
 ) -> tuple[Result, Inventory]:

@@ -89,7 +89,7 @@ def all_cards() -> list[Card]:
 
 
 def find_model(name: str) -> Model:
-    """Return the model called ``name`` (upper or lower case); raise ``CatalogueModelUnknownError``."""
+    """Return the model called ``name``, in any case; raise ``CatalogueModelUnknownError``."""
     models = all_models()
     for model in models:
         if model.name.lower() == name.lower():

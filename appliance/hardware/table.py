@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from appliance.hardware.inventory import Inventory
 from appliance.hardware.texts import Words
@@ -47,3 +48,29 @@ def title(name: str, say: Words) -> str:
     if group[0] == "question":
         return f"{say('title.question')}: {group[1]}"
     return say(f"title.{name}")
+
+
+def inventory_lines(inventory: Inventory, say: Words) -> str:
+    """Return the inventory for people: one line a fact; what is not known says so, and why."""
+    value = inventory.to_dict()
+    why = value.pop("why_unknown")
+    root = value.pop("root_would_add")
+    lines = list(_facts("", value, say("unknown", why="-")))
+    lines += [f"? {name}: {reason}" for name, reason in sorted(why.items())]
+    if root:
+        lines.append(say("root_adds", names=", ".join(root)))
+    return "\n".join(lines)
+
+
+def _facts(path: str, value: Any, unknown: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _facts(f"{path}.{key}" if path else key, inner, unknown)
+    elif isinstance(value, list) and any(isinstance(v, dict | list) for v in value):
+        for i, inner in enumerate(value):
+            yield from _facts(f"{path}[{i}]", inner, unknown)
+    elif isinstance(value, list):
+        yield f"{path}: {' '.join(map(str, value)) or '-'}"
+    else:
+        shown = "-" if value == "" else value
+        yield f"{path}: {unknown if value is None else shown}"

@@ -37,6 +37,19 @@ def test_this_machine_is_judged_and_its_recording_gives_the_same_answer(
     assert [(c["name"], c["status"]) for c in replayed["checks"]] == names
 
 
+def test_the_inventory_shows_links_peers_and_what_root_would_add(command: Command) -> None:
+    code, found, _ = command(
+        "inventory", "--json", "--replay", str(RECORDINGS / "target-before-install")
+    )
+    assert code == 0
+    assert [g["pcie_width"] for g in found["gpus"]] == [16, 16]
+    assert found["driver"]["peers"][0]["a"] == 0
+    assert found["root_would_add"] == ["dmidecode", "smart-nvme0n1", "smart-nvme1n1"]
+    code, text, _ = command("inventory", "--lang", "pt-BR")
+    assert code == 0
+    assert "cpu.cores:" in text
+
+
 @pytest.mark.parametrize(
     ("recording", "code", "language", "words"),
     [
