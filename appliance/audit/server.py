@@ -50,6 +50,7 @@ class Server:
         self.path = path
         self.stay = stay
         self.stopping = self.asked = False
+        self.opened_in_s = 0.0
         self.broken: Exception | None = None
         self.behind = False  # the disk is so full that tiles are left for the next start
         self.on_rotate: Any = None  # set by the writer: closes this shard, returns the next
@@ -381,12 +382,10 @@ class Server:
             self._answer(connection, answer)
 
     def _still_ours(self) -> bool:
-        with contextlib.suppress(OSError):
-            return self.path.stat().st_ino == self._inode
-        return False
+        return self.path.exists() and self.path.stat().st_ino == self._inode
 
     def status(self) -> dict[str, Any]:
-        """Return what the writer says about itself."""
+        """Return what the writer says."""
         return {
             "pid": os.getpid(),
             "log": self.log.number,
@@ -395,6 +394,7 @@ class Server:
             "signed_size": self.log.signed_size,
             "open_intents": len(self.log.open_intents),
             "connections": len(self._connections),
+            "opened_in_s": self.opened_in_s,
             "full": self._is_full(),
             "resident_bytes": resident_bytes(),
         }

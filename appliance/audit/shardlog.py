@@ -143,9 +143,11 @@ class ShardLog:
         log.open_intents = dict(replay.head.open_intents)
         log.last_time = replay.head.last_time
         for index, entry in enumerate(replay.entries, replay.head.start):
-            value = parse_entry(entry)
-            log.note_intent(value["phase"], value.get("intent") or value["id"], index)
-            log.last_time = value["written"]["at"]
+            if b'"phase":"event"' not in entry or entry.count(b'"phase":') > 1:
+                value = parse_entry(entry)
+                log.note_intent(value["phase"], value.get("intent") or value["id"], index)
+        if replay.entries:
+            log.last_time = parse_entry(replay.entries[-1])["written"]["at"]
         if log.last_time:
             log._last = datetime.fromisoformat(log.last_time)
         return log, replay

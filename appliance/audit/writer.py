@@ -70,8 +70,7 @@ class Writer:
             self._tell_tail(log, replay)
         log.say("audit.started", {"version": __version__, "key": self.settings.key})
         self._settle_intents(log)
-        log.commit_now()
-        log.settle()
+        log.commit_now()  # the segments stay as they are: flushing their tiles can wait
         return log
 
     def _create(self, number: int) -> ShardLog:
@@ -179,8 +178,10 @@ def serve(home: Home, *, stay: bool) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with exclusive(home.run / LOCK_NAME, what="audit writer"):
         writer = Writer(home, settings, clock)
+        started = clock.monotonic()
         log = writer.open()
         server = Server(log, socket_path(home), settings, clock, stay=stay)
+        server.opened_in_s = round(clock.monotonic() - started, 3)
         server.on_rotate = writer.rotate
         server.on_full = writer.release_reserve
         signal.signal(signal.SIGTERM, server.stop)
