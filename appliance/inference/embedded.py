@@ -44,10 +44,9 @@ class EmbeddedEngine:
         self.identity = Identity("embedded", files.base_hash, files.adapter_hash, template.hash)
         self._template = template
         self._lock = threading.Lock()
-        fitting = settings.model_copy(
-            update={"context_tokens": files.context_tokens(settings.context_tokens)}
+        self._context: LlamaContext | None = LlamaContext(
+            files.base, files.adapter, files.fitting(settings)
         )
-        self._context: LlamaContext | None = LlamaContext(files.base, files.adapter, fitting)
         self.context_tokens = self._context.context_tokens
 
     @property

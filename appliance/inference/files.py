@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.core.canonical import file_hash
 from appliance.core.durable import os_errors
 from appliance.core.errors import ModelHashMismatchError
+from appliance.core.settings.inference import InferenceSettings
 from appliance.core.settings.registry import RegistrySettings
 from appliance.registry.gguf import read_header
 
 GGUF_MAGIC = b"GGUF"
+MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,22 @@ class ModelFiles:
         metadata = read_header(self.base, RegistrySettings()).metadata
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
         return min(wanted, trained) if isinstance(trained, int) and trained > 0 else wanted
+
+    def threads(self, settings: InferenceSettings) -> int:
+        """Return how many threads to compute with."""
+        if settings.threads:
+            return settings.threads
+        small = self.base.stat().st_size < settings.one_thread_below_mb * MEGABYTE
+        return 1 if small else len(os.sched_getaffinity(0))
+
+    def fitting(self, settings: InferenceSettings) -> InferenceSettings:
+        """Return the settings with the context and the threads that fit these files."""
+        return settings.model_copy(
+            update={
+                "context_tokens": self.context_tokens(settings.context_tokens),
+                "threads": self.threads(settings),
+            }
+        )
 
 
 def _check(path: Path, wanted: str) -> None:

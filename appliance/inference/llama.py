@@ -8,7 +8,6 @@ context when token probabilities are wanted (2 GiB for 4,096 tokens of a 128,000
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,9 @@ class LlamaContext:
     """One loaded model with one sequence. Not safe for several threads at once."""
 
     def __init__(self, model: Path, adapter: Path | None, settings: InferenceSettings) -> None:
-        """Load ``model`` (and the LoRA ``adapter`` over it)."""
+        """Load ``model`` (and the LoRA ``adapter`` over it); ``settings`` name the threads."""
         import llama_cpp
 
-        threads = settings.threads or len(os.sched_getaffinity(0))
         self.batch_tokens = min(settings.batch_tokens, settings.context_tokens)
         self._lib: Any = llama_cpp
         try:
@@ -43,8 +41,8 @@ class LlamaContext:
                 n_ctx=settings.context_tokens,
                 n_batch=self.batch_tokens,
                 n_ubatch=self.batch_tokens,
-                n_threads=threads,
-                n_threads_batch=threads,
+                n_threads=settings.threads,
+                n_threads_batch=settings.threads,
                 n_gpu_layers=settings.gpu_layers,
                 chat_format="pinned-elsewhere",
                 verbose=False,

@@ -45,9 +45,9 @@ class LlamaServerEngine:
         files.verify()
         self.identity = Identity("llama-server", files.base_hash, files.adapter_hash, template.hash)
         self.slots = settings.parallel_requests
-        self.context_tokens = files.context_tokens(settings.context_tokens)
+        fitting = files.fitting(settings)
+        self.context_tokens = fitting.context_tokens
         self._template = template
-        fitting = settings.model_copy(update={"context_tokens": self.context_tokens})
         self.process = LlamaServerProcess(folder, files, fitting, clock)
         self.process.start()
         self._http = httpx.Client(

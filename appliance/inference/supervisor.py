@@ -32,7 +32,6 @@ def server_arguments(files: ModelFiles, settings: InferenceSettings) -> list[str
     requests bring tokens and use none. No web page, no slots page, no network for downloads.
     """
     slots = settings.parallel_requests
-    threads = settings.threads or len(os.sched_getaffinity(0))
     adapter = ["--lora", str(files.adapter)] if files.adapter else []
     return [
         *("--model", str(files.base), *adapter),
@@ -40,7 +39,7 @@ def server_arguments(files: ModelFiles, settings: InferenceSettings) -> list[str
         *("--ctx-size", str(settings.context_tokens * slots), "--parallel", str(slots)),
         "--no-kv-unified",
         *("--batch-size", str(settings.batch_tokens), "--ubatch-size", str(settings.batch_tokens)),
-        *("--threads", str(threads), "--threads-http", str(slots + 2)),
+        *("--threads", str(settings.threads), "--threads-http", str(slots + 2)),
         *("--gpu-layers", str(settings.gpu_layers) if settings.gpu_layers >= 0 else "all"),
         *("--cache-ram", "0", "--no-cache-idle-slots", "--no-cache-prompt"),
         *("--ctx-checkpoints", "0", "--no-slots", "--no-ui", "--offline"),

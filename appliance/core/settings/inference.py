@@ -36,7 +36,15 @@ class InferenceSettings(Section):
         0,
         ge=0,
         le=1024,
-        description="Processor threads of the engine; 0 takes every core this process may use.",
+        description="Processor threads of the engine; 0 takes every core this process may use, or "
+        "one for a model smaller than one_thread_below_mb.",
+    )
+    one_thread_below_mb: int = Field(
+        64,
+        ge=0,
+        description="Megabytes of a base GGUF below which one thread is used: llama.cpp's threads "
+        "wait for each other in a spin, which costs more than a toy's arithmetic, and a hundred "
+        "times more when the cores are shared with other work.",
     )
     gpu_layers: int = Field(
         -1,

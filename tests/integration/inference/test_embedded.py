@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -151,6 +152,13 @@ def test_a_prompt_longer_than_the_context_is_refused(bare: EmbeddedEngine) -> No
 def test_the_context_is_never_longer_than_the_model_was_trained_for(toy: ModelFiles) -> None:
     assert toy.context_tokens(1_000_000) == 1024
     assert toy.context_tokens(100) == 100
+
+
+def test_a_toy_gets_one_thread_unless_the_settings_name_more(toy: ModelFiles) -> None:
+    every = len(os.sched_getaffinity(0))
+    assert toy.threads(InferenceSettings()) == 1
+    assert toy.threads(InferenceSettings(one_thread_below_mb=0)) == every
+    assert toy.threads(InferenceSettings(threads=7)) == 7
 
 
 def test_files_that_are_not_the_registered_ones_are_not_loaded(toy: ModelFiles) -> None:
