@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench.measure import Row, appliance, at_least, at_most, run
+from tests.bench.measure import Row, appliance, at_most, run
+from tests.bench.medium import bundle_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBMEDQA = ROOT.parent / "shared" / "data" / "pubmedqa" / "ori_pqal.json"
@@ -95,8 +96,6 @@ def audit(folder: Path) -> list[Row]:
 
 def bundle(folder: Path) -> list[Row]:
     """Verification against hashlib, encryption of backups against AES-256-GCM alone."""
-    from tests.bench.medium import bundle_rows
-
     return bundle_rows(folder)
 
 
@@ -108,6 +107,3 @@ def _flat(part: str, value: Any, name: str = "") -> list[Row]:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         rows.append(Row(part, name, float(value), ""))
     return rows
-
-
-__all__ = ["at_least", "audit", "bundle", "command_line", "data", "deid", "pipeline"]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from appliance.cli import common, main
@@ -76,6 +77,6 @@ def test_a_read_only_home_is_said_so(tmp_path: Path) -> None:
 
 
 def test_every_command_named_in_help_can_be_imported() -> None:
-    context = main.click.Context(main.cli, info_name="appliance")
+    context = click.Context(main.cli, info_name="appliance")
     for name in main.cli.list_commands(context):
         assert main.cli.get_command(context, name) is not None
