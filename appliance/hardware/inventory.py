@@ -131,9 +131,10 @@ class Inventory:
         """Return the JSON form."""
         return asdict(self)
 
-    def why(self, *topics: str) -> str:
-        """Return why the first of ``topics`` that is not known is not known."""
+    def why(self, *topics: str) -> tuple[str, str, str]:
+        """Return probe, kind and reason of the first of ``topics`` that could not be read."""
         for topic in topics:
             if topic in self.why_unknown:
-                return self.why_unknown[topic]
-        return "the probe's answer does not say"
+                kind, _, reason = self.why_unknown[topic].partition(": ")
+                return topic, kind, reason
+        return (topics[0] if topics else ""), "silent", ""

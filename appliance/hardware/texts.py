@@ -52,6 +52,13 @@ _TITLES: dict[str, tuple[str, str]] = {
 
 _PHRASES: dict[str, tuple[str, str]] = {
     "unknown": ("not known ({why})", "não se sabe ({why})"),
+    "why.denied": ("needs root", "precisa de root"),
+    "why.driver": ("the driver does not speak for the cards", "o driver não fala pelas placas"),
+    "why.no-tool": ("the program is not installed", "o programa não está instalado"),
+    "why.timeout": ("no answer in time", "sem resposta a tempo"),
+    "why.failed": ("answered with an error", "respondeu com erro"),
+    "why.not-recorded": ("not in the recording", "não está na gravação"),
+    "why.silent": ("its answer does not say", "a resposta não diz"),
     "none": ("none", "nenhum"),
     "yes": ("yes", "sim"),
     "no": ("no", "não"),

@@ -12,8 +12,8 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "Execute a verificação como root (sudo).",
     ),
     "hint.no-tool": (
-        "Install the program from the signed medium ({why}).",
-        "Instale o programa a partir da mídia assinada ({why}).",
+        "Install {tool} from the signed medium.",
+        "Instale {tool} a partir da mídia assinada.",
     ),
     "hint.timeout": (
         ("The program hangs: restart the machine; if it hangs again, reseat the card or the disk."),
@@ -251,10 +251,6 @@ REMEDIES: dict[str, tuple[str, str]] = {
     "fix.disk.health_virtual": (
         "Virtual disks have no health of their own: watch the disks on the host (smartctl).",
         "Discos virtuais não têm saúde própria: acompanhe os discos no hospedeiro (smartctl).",
-    ),
-    "hint.no-smart": (
-        "Run as root (sudo) with smartmontools installed.",
-        "Execute como root (sudo) com smartmontools instalado.",
     ),
     "hint.driver": (
         "Settle the checks of the driver and its kernel module first.",

@@ -84,11 +84,13 @@ class Bench:
 
     def unknown(self, name: str, expected: str, *topics: str) -> None:
         """Add a check that could not be made, with why and what would make it possible."""
-        why = self.inventory.why(*topics)
-        kind = why.split(":", 1)[0]
-        hint = self.say(f"hint.{kind if kind in _HINTS else 'other'}", why=why.split(": ")[-1])
-        remedy = self.say("fix.unknown", hint=hint)
-        self.checks.append(Check(name, "unknown", expected, self.say("unknown", why=why), remedy))
+        probe, kind, reason = self.inventory.why(*topics)
+        tool = reason.split(" ", 1)[0]
+        hint = self.say(f"hint.{kind if kind in _HINTS else 'other'}", tool=tool)
+        found = self.say("unknown", why=f"{probe}: {self.say(f'why.{kind}')}")
+        self.checks.append(
+            Check(name, "unknown", expected, found, self.say("fix.unknown", hint=hint))
+        )
 
 
 def spelled(value: float) -> str:

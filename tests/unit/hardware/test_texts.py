@@ -44,3 +44,10 @@ def test_the_language_comes_from_the_environment_unless_asked(
 
 def test_words_fill_their_fields() -> None:
     assert words("pt-BR")("verdict.yes", profile="x") == "Esta máquina serve para o perfil x."
+
+
+def test_every_kind_of_not_knowing_is_put_in_words() -> None:
+    from appliance.hardware.readings import Status
+
+    kinds = {s.value for s in Status} - {"ok", "absent"}
+    assert all(f"why.{kind}" in TEXTS for kind in kinds | {"driver", "silent"})
