@@ -31,6 +31,7 @@ cp "$source/vendor/llama.cpp/LICENSE" "$out/LICENSE.llama.cpp"
 
 export PYTHONPATH="$wheels" CFLAGS="$same" CXXFLAGS="$same" CMAKE_GENERATOR=Ninja
 export CMAKE_BUILD_PARALLEL_LEVEL="$jobs" SKBUILD_INSTALL_STRIP=true
+# shellcheck disable=SC2086 # a list of flags
 CMAKE_ARGS=$(printf '%s ' $flags ${EXTRA_CMAKE_ARGS:-})
 export CMAKE_ARGS
 python3 -m pip wheel -q --no-deps --no-build-isolation --no-index -w "$out" \

@@ -40,6 +40,7 @@ def images() -> None:
 )
 @click.option("--llama", type=click.Path(path_type=Path), help="Compiled parts to take.")
 @click.option("--mirror", "mirrors", multiple=True, help="A sources line; may be given again.")
+@click.option("--everything", is_flag=True, help="Also recipes for a build machine with CUDA.")
 @click.option("--again/--kept", "remake_layers", help="Make every layer anew, kept or not.")
 def build(chosen: tuple[str, ...], recipes: Path, **choices: Any) -> None:
     """Build the named images (all that can be built here when none is named)."""

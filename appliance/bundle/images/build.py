@@ -35,6 +35,7 @@ class Options:
     remake_layers: bool = False
     llama: Path | None = None
     mirrors: tuple[str, ...] = ()
+    everything: bool = False
 
 
 class Builder:
@@ -56,18 +57,18 @@ class Builder:
             defaults.python,
             Packages(options.cache, defaults, fresh=options.fresh_packages),
             house,
-            lambda: llama.get(options.llama),
+            lambda cuda: llama.get(options.llama, cuda=cuda),
         )
         self._code = code_hash()
 
     def build(self, name: str) -> dict[str, Any]:
         """Write the archive of image ``name`` and its description; return the description."""
         image = load_image(self._options.images, name)
-        if not image.built_here:
+        if not image.built_here and not self._options.everything:
             raise BundleRecipeError(
                 expected="an image that can be built on any machine",
                 found=f"{name}, a recipe for a machine with its tool kit",
-                remedy="Read docs/it/images.md: what the build machine needs.",
+                remedy="Read docs/it/images.md on what it needs, then say --everything.",
             )
         names = chain(self._options.images, name)
         steps, parts = self._kitchen.steps(names)

@@ -52,9 +52,9 @@ class Kitchen:
         python: str,
         packages: Packages,
         house: WheelHouse,
-        llama: Callable[[], Llama],
+        llama: Callable[[bool], Llama],
     ) -> None:
-        """Recipes lie in ``images``; ``llama`` compiles when it is first asked."""
+        """Recipes lie in ``images``; ``llama`` compiles, for CUDA when told so."""
         self._images = images
         self._python = python
         self._packages = packages
@@ -128,7 +128,7 @@ class Kitchen:
         def make() -> Tree:
             tree = Tree()
             for wheel in new:
-                tree.add(wheels.files_of(wheel.path, self._site))
+                tree.add(wheels.files_of(wheel.path, self._site, image.drop))
             tree.drop(image.drop)
             tree.add(compiled(tree, self._system(debs), self._python))
             return tree
@@ -139,7 +139,7 @@ class Kitchen:
     def _compiled(self, name: str, image: Image, parts: Parts) -> Iterator[Step]:
         if image.llama == "no":
             return
-        llama = self._llama()
+        llama = self._llama(image.accelerator == "cuda")
         parts.llama = llama
         debs = list(parts.debs)
 

@@ -27,6 +27,16 @@ NAME = "llama-cpp-python"
 PACKAGES = "g++,cmake,ninja-build,python3,python3-pip"
 TOOLS = WheelsWanted(lock="bootstrap.lock", roots=["scikit-build-core"])
 SCRIPT = "inference/build-llama.sh"
+# CUDA's compiler comes as wheels too. Architectures: RTX 30, 40, H100, RTX 50 (needs CUDA 12.8+).
+CUDA = WheelsWanted(
+    lock="../inference-cuda/cuda.lock",
+    roots=["nvidia-cuda-nvcc", "nvidia-cuda-cccl", "nvidia-cuda-runtime", "nvidia-cublas"],
+)
+CUDA_HOME = "/in/cuda/nvidia/cu13"
+CUDA_FLAGS = (
+    "-DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=86;89;90;120 "
+    f"-DCUDAToolkit_ROOT={CUDA_HOME} -DCMAKE_CUDA_COMPILER={CUDA_HOME}/bin/nvcc"
+)
 SERVER = "llama-server"
 LICENCE = "LICENSE.llama.cpp"
 
@@ -81,7 +91,7 @@ class LlamaBuilder:
         self._defaults = defaults
         self._epoch = epoch
 
-    def get(self, prebuilt: Path | None = None) -> Llama:
+    def get(self, prebuilt: Path | None = None, *, cuda: bool = False) -> Llama:
         """Return the parts: those in ``prebuilt`` when it is given, else kept or compiled ones.
 
         A prebuilt wheel may come without the server (tests on a machine that compiled only that).
@@ -90,12 +100,12 @@ class LlamaBuilder:
             if not _has_wheel(prebuilt):
                 raise CollectFailedError(expected=f"the wheel of {NAME}", found="none")
             return Llama(prebuilt)
-        folder = self._cache / "llama" / self.key()
+        folder = self._cache / "llama" / self.key(cuda=cuda)
         if not complete(folder):
-            self._compile(folder)
+            self._compile(folder, cuda=cuda)
         return Llama(folder)
 
-    def key(self) -> str:
+    def key(self, *, cuda: bool = False) -> str:
         """Return the hash of all that goes in."""
         return value_hash(
             {
@@ -104,8 +114,14 @@ class LlamaBuilder:
                 "suite": self._defaults.suite,
                 "packages": PACKAGES,
                 "epoch": self._epoch,
+                "cuda": self._cuda() if cuda else [],
             }
         )
+
+    def _cuda(self) -> list[str]:
+        path = self._images / "locks" / CUDA.lock
+        with os_errors(path):
+            return [CUDA_FLAGS, file_hash(path)]
 
     def _pin(self) -> frozenset[str]:
         path = self._images / "locks" / "agent.lock"
@@ -136,7 +152,7 @@ class LlamaBuilder:
             )
         return next(folder.glob("llama_cpp_python-*.tar.gz"))
 
-    def _compile(self, folder: Path) -> None:
+    def _compile(self, folder: Path, *, cuda: bool) -> None:
         require("mmdebstrap", "unshare", "chroot")
         source = self._source()
         with tempfile.TemporaryDirectory(prefix="appliance-llama-") as name:
@@ -146,12 +162,14 @@ class LlamaBuilder:
             out.mkdir()
             shutil.copy(source, inside)
             shutil.copy(self._images / SCRIPT, inside / "build.sh")
-            for wheel in self._house.collect(TOOLS):
-                with zipfile.ZipFile(wheel.path) as archive:
-                    archive.extractall(inside / "wheels")
+            self._unpack(TOOLS, inside / "wheels")
+            flags = ""
+            if cuda:
+                self._unpack(CUDA, inside / "cuda")
+                flags = f"EXTRA_CMAKE_ARGS='{CUDA_FLAGS}' "
             command = (
                 'unshare --net chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin '
-                f"SOURCE_DATE_EPOCH={self._epoch} sh /in/build.sh /in/{source.name} /in/wheels /out"
+                f"SOURCE_DATE_EPOCH={self._epoch} {flags}sh /in/build.sh /in/{source.name} /in/wheels /out"
             )
             call(
                 [
@@ -167,6 +185,14 @@ class LlamaBuilder:
             with new_folder(folder) as target:
                 for path in sorted(out.iterdir()):
                     shutil.copy(path, target)
+
+    def _unpack(self, wanted: WheelsWanted, folder: Path) -> None:
+        for wheel in self._house.collect(wanted):
+            with zipfile.ZipFile(wheel.path) as archive:
+                for info in archive.infolist():
+                    path = Path(archive.extract(info, folder))
+                    if (info.external_attr >> 16) & 0o111:  # a compiler must stay a program
+                        path.chmod(0o755)
 
 
 def _with_tools() -> str:

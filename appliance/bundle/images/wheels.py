@@ -172,8 +172,8 @@ class WheelHouse:
                 write_bytes(self._folder / path.name, path.read_bytes(), mode=0o644)
 
 
-def files_of(path: Path, site: str) -> Tree:
-    """Return a wheel's files under ``site``; scripts and headers stay out.
+def files_of(path: Path, site: str, leave_out: Sequence[str] = ()) -> Tree:
+    """Return a wheel's files under ``site``; scripts, headers and ``leave_out`` stay out.
 
     A ``.pth`` file runs code at every start of Python; one stole credentials in litellm 1.82.8.
     """
@@ -181,7 +181,7 @@ def files_of(path: Path, site: str) -> Tree:
     archive = zipfile.ZipFile(path)
     for info in archive.infolist():
         where = _place(info.filename, site)
-        if info.is_dir() or where is None:
+        if info.is_dir() or where is None or where in leave_out:
             continue
         if where.endswith(".pth") or ".." in where.split("/"):
             raise ArchiveRefusedError(

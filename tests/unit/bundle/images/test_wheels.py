@@ -92,6 +92,8 @@ def test_code_that_runs_at_every_start_is_refused(tmp_path: Path) -> None:
     path = wheel(tmp_path, "evil", evil_dot_pth="import os")
     with pytest.raises(ArchiveRefusedError, match=r"evil\.pth"):
         files_of(path, SITE)
+    left = files_of(path, SITE, [f"{SITE}/evil.pth"])  # named in the recipe, so left out
+    assert not [p for p in left.nodes if p.endswith(".pth")]
 
 
 def test_a_path_out_of_the_modules_folder_is_refused(tmp_path: Path) -> None:
