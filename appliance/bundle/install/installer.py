@@ -248,7 +248,7 @@ class Installer:
         if not ok:
             raise VersionUnhealthyError(
                 expected="every health check of the new version to pass",
-                found=f"{why}; {change.source or 'no version'} is in use again; {life.log}",
+                found=f"{why}; {change.source or 'no version'} is in use; {life.log}",
             )
 
     def _prune(self, keep: set[str]) -> None:

@@ -136,7 +136,7 @@ class VersionUnhealthyError(ApplianceError):
     id = "version-unhealthy"
     exit_code = 88
     http_status = 500
-    remedy = "The earlier version is in use again. Read the named log and report it."
+    remedy = "What was in use before is in use again. Read the named log and report it."
 
 
 class NoEarlierVersionError(ApplianceError):

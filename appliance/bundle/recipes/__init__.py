@@ -1,0 +1,1 @@
+"""The shipped recipes; a package so that the agent's wheel carries them."""

@@ -1,0 +1,1 @@
+"""The verifier that travels on the medium; a package so that the agent's wheel carries it."""
