@@ -13,6 +13,7 @@ from appliance.core.durable import os_errors, write_bytes
 from appliance.core.errors import (
     DatasetMissingError,
     EvaluationMissingError,
+    GateRefusedError,
     ModelUnknownError,
     SplitImpossibleError,
 )
@@ -27,6 +28,7 @@ from appliance.training.recipe import Recipe
 from appliance.training.service import Workshop
 
 Inputs = Mapping[str, Outputs]
+WAITS = "waits for a second person"
 _Row = tuple[str, Callable[[Inputs], Outputs], tuple[str, ...], dict[str, Any]]
 
 # stage -> (its title, what its outputs name)
@@ -43,7 +45,7 @@ TITLES = {
     "adapter_gguf": ("Convert the adapter to GGUF", "model"),
     "evaluation": ("Measure with the adapter", "evaluation"),
     "gate": ("Decide: better, and not worse elsewhere?", "decision"),
-    "promote": ("Promote the adapter", "decision"),
+    "promote": ("Promote the adapter", "promotion"),
 }
 
 
@@ -212,19 +214,27 @@ class Line:
         return decision
 
     def promote(self, made: Inputs) -> Outputs:
-        """Put the adapter into service when the gate said yes; a refusal is recorded too."""
-        from appliance.core.errors import GateRefusedError
-        from appliance.registry.promotions import Approval, Verdict, promote
+        """Put the adapter into service when the gate said yes; a refusal is recorded too.
+
+        With four eyes asked for, the line stops here: a second person approves, then `appliance
+        models promote` (or this command again) puts it into service.
+        """
+        from appliance.registry.promotionlog import AuditPromotionLog
+        from appliance.registry.promotions import Approval, Promotions, Verdict, promote
 
         gguf, gate = made["adapter_gguf"]["hash"], made["gate"]
+        current = Promotions(AuditPromotionLog(self.home)).current()
+        if current is not None and current.hash == gguf:
+            return {"promoted": gguf, "reason": ""}
+        if gate["ok"] and self.settings.registry.approval == "four_eyes":
+            return {"promoted": None, "reason": WAITS}
         reasons = tuple(c["name"] for c in gate["checks"] if not c["ok"])
         verdict = Verdict(made["evaluation"]["hash"], gguf, bool(gate["ok"]), reasons)
-        approval = Approval(mode=self.settings.registry.approval)
         try:
-            promote(ModelStore(self.home), gguf, verdict, self.recorder, approval)
+            promote(ModelStore(self.home), gguf, verdict, self.recorder, Approval())
         except GateRefusedError:
-            return {"promoted": None}
-        return {"promoted": gguf}
+            return {"promoted": None, "reason": "the gate said no"}
+        return {"promoted": gguf, "reason": ""}
 
     # The graph
 
@@ -245,6 +255,7 @@ class Line:
             "model": self._has_model,
             "evaluation": self._has_evaluation,
             "notes": _has_notes,
+            "promotion": lambda outputs: outputs["reason"] != WAITS,
         }
         rows: list[_Row] = [
             ("import", self.import_records, ("notes",) if self.notes else (), sources | data),

@@ -150,7 +150,7 @@ def _summary(
         "before": measures(before),
         "after": measures(after),
         "gate": made["gate"],
-        "adapter": made["promote"]["promoted"] or "none promoted",
+        "adapter": made["promote"]["promoted"] or f"none promoted: {made['promote']['reason']}",
         "curves": {s: _curve(home, made[s]["hash"]) for s in ("base", "sft", "preference")},
         "answers": made.get("serve", {}).get("answers", []),
         "audit": made["audit"],

@@ -98,7 +98,7 @@ def test_a_worse_adapter_is_refused_and_not_served(small_demo: SmallDemo, tmp_pa
     summary = json.loads(done.stdout)
     assert (summary["ok"], summary["gate"]["ok"]) == (False, False)
     assert summary["answers"] == []
-    refused = [e for e in _logged(small_demo, "model.promote") if e["outcome"] == "refused"]
+    refused = [e for e in _logged(small_demo, "models.promote") if e["outcome"] == "refused"]
     assert refused, "the refusal is in the log"
 
 
