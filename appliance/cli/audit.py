@@ -290,6 +290,7 @@ def status(ctx: click.Context, start: bool, as_json: bool) -> int:
 @click.option("--entry-bytes", type=click.IntRange(500, 4000), default=600, show_default=True)
 @click.option("--batch", type=click.IntRange(1, 1024), default=16, help="Entries a request.")
 @click.option("--window", type=click.IntRange(1), default=2, help="Requests under way.")
+@click.option("--baseline-entries", type=click.IntRange(256), default=50_000, show_default=True)
 @json_option
 @click.pass_context
 def bench(ctx: click.Context, /, *, as_json: bool, **sizes: int) -> int:
