@@ -25,7 +25,6 @@ FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_
 FALLBACK |= {"IQ4_XS": "IQ4_NL"}
 QUANTISATIONS = ("Q2_K", "Q3_K_M", "IQ4_XS", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 _BASE = {"Q3_K_M": "Q3_K", "Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K"}
-CACHE_TYPES = ("f16", "q8_0")
 _LAYERS_OF_70B = 80  # llama.cpp calls a model of 80 layers a 70B and gives its attn_v more bits
 _GROUPED = 4  # query heads a key head from which [quant] gives attn_v more bits
 

@@ -41,17 +41,13 @@ class Efficiency(Entry):
 
 
 class Card(Entry):
-    """One card: memory in GiB, bandwidth in GB/s, bf16 rate in TFLOP/s, power in W."""
+    """One card: memory in GiB, bandwidth in GB/s, bf16 rate in TFLOP/s."""
 
     name: str
     pci_ids: list[Annotated[str, Field(pattern=r"^10de:[0-9a-f]{4}$")]]
     memory_gib: Annotated[float, Field(gt=0)]
     bandwidth_gb_s: Annotated[float, Field(gt=0)]
     bf16_tflops: Annotated[float, Field(gt=0)]
-    compute: str
-    power_w: Annotated[int, Field(gt=0)]
-    driver_min: str
-    cuda_min: str
     efficiency: Efficiency
 
 

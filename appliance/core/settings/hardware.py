@@ -31,7 +31,7 @@ class HardwareSettings(Section):
     file_max_bytes: int = Field(
         1_048_576,
         ge=4096,
-        description="Bytes of a profile, catalogue or recorded probe: real ones are below 200 KB; "
+        description="Bytes of one file of a recording: real ones are below 200 KB; "
         "more is not one of ours.",
     )
     gguf_header_max_bytes: int = Field(

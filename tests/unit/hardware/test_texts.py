@@ -51,3 +51,13 @@ def test_every_kind_of_not_knowing_is_put_in_words() -> None:
 
     kinds = {s.value for s in Status} - {"ok", "absent"}
     assert all(f"why.{kind}" in TEXTS for kind in kinds | {"driver", "silent"})
+
+
+def test_the_command_offers_what_the_package_knows() -> None:
+    from appliance.cli.hardware import _QUANTISATIONS, check
+    from appliance.hardware.formulas import QUANTISATIONS
+    from appliance.hardware.texts import LANGUAGES
+
+    assert tuple(_QUANTISATIONS) == QUANTISATIONS
+    choices = next(p.type.to_info_dict() for p in check.params if p.name == "lang")
+    assert tuple(choices["choices"]) == LANGUAGES
