@@ -169,7 +169,8 @@ class LlamaBuilder:
                 flags = f"EXTRA_CMAKE_ARGS='{CUDA_FLAGS}' "
             command = (
                 'unshare --net chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin '
-                f"SOURCE_DATE_EPOCH={self._epoch} {flags}sh /in/build.sh /in/{source.name} /in/wheels /out"
+                f"SOURCE_DATE_EPOCH={self._epoch} {flags}"
+                f"sh /in/build.sh /in/{source.name} /in/wheels /out"
             )
             call(
                 [

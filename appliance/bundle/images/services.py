@@ -49,6 +49,7 @@ class Plan:
     networks: dict[str, dict[str, Any]]
     volumes: dict[str, dict[str, Any]]
     folder: Path = field(default_factory=Path)
+    apparmor: str | None = None
 
 
 def substitute(text: str, variables: Mapping[str, str]) -> str:
@@ -63,8 +64,8 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
     return VARIABLE.sub(value, text)
 
 
-def read_plan(path: Path, variables: Mapping[str, str]) -> Plan:
-    """Read a compose file."""
+def read_plan(path: Path, variables: Mapping[str, str], *, apparmor: str | None = None) -> Plan:
+    """Read a compose file; ``apparmor`` names the profile on hosts whose kernel has AppArmor."""
     with os_errors(path):
         text = path.read_text(encoding="utf-8")
     value = yaml.safe_load(substitute(text, variables))
@@ -80,6 +81,7 @@ def read_plan(path: Path, variables: Mapping[str, str]) -> Plan:
         value.get("networks", {}),
         value.get("volumes", {}),
         path.parent,
+        apparmor,
     )
 
 
@@ -88,6 +90,8 @@ def container_options(plan: Plan, name: str) -> dict[str, Any]:
     service = plan.services[name]
     options = {target: service[key] for key, target in PLAIN.items() if key in service}
     options["security_opt"] = [_security(plan, o) for o in service.get("security_opt", [])]
+    if plan.apparmor is not None:
+        options["security_opt"].append(f"apparmor={plan.apparmor}")
     if "entrypoint" in service:
         # The engine keeps the image's arguments beside a new program; compose drops them.
         options["entrypoint"] = service["entrypoint"][:1]

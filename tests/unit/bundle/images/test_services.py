@@ -50,6 +50,13 @@ def test_ports_are_published_on_one_named_address(plan: Plan) -> None:
     assert given.services["gateway"]["ports"] == ["192.0.2.7:8443:8443"]
 
 
+def test_a_host_with_apparmor_gets_its_profile() -> None:
+    found = read_plan(IMAGES / "compose.yaml", {}, apparmor="appliance-service")
+    assert "apparmor=appliance-service" in container_options(found, "gateway")["security_opt"]
+    text = (ROOT / "security" / "apparmor" / "appliance-service").read_text(encoding="utf-8")
+    assert "profile appliance-service " in text
+
+
 def test_no_service_may_talk_to_the_engine_that_runs_it() -> None:
     assert "docker.sock" not in (IMAGES / "compose.yaml").read_text(encoding="utf-8")
 
