@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import string
 
+import click
 import pytest
 
 from appliance.hardware.judge import CHECK_NAMES
@@ -59,5 +60,6 @@ def test_the_command_offers_what_the_package_knows() -> None:
     from appliance.hardware.texts import LANGUAGES
 
     assert tuple(_QUANTISATIONS) == QUANTISATIONS
-    choices = next(p.type.to_info_dict() for p in check.params if p.name == "lang")
-    assert tuple(choices["choices"]) == LANGUAGES
+    language = next(p.type for p in check.params if p.name == "lang")
+    assert isinstance(language, click.Choice)
+    assert tuple(language.choices) == LANGUAGES
