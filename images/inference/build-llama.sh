@@ -22,6 +22,13 @@ flags="-DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=O
  -DLLAMA_OPENSSL=OFF -DLLAMA_CURL=OFF -DGGML_RPC=OFF -DGGML_NATIVE=OFF
  -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DGGML_CCACHE=OFF"
 
+# CUDA's wheels hold the libraries under their versioned names only; a linker wants the plain one.
+for library in /in/cuda/nvidia/*/lib/lib*.so.*; do
+    [ -e "$library" ] || continue
+    ln -sf "${library##*/}" "${library%.so.*}.so"
+    ln -sfn lib "${library%/lib/*}/lib64"  # where nvcc looks
+done
+
 # shellcheck disable=SC2086 # a list of flags
 cmake -G Ninja -S "$source/vendor/llama.cpp" -B /build/server $flags -DBUILD_SHARED_LIBS=OFF \
     -DCMAKE_C_FLAGS="$same" -DCMAKE_CXX_FLAGS="$same" ${EXTRA_CMAKE_ARGS:-}

@@ -35,7 +35,11 @@ CUDA = WheelsWanted(
 CUDA_HOME = "/in/cuda/nvidia/cu13"
 CUDA_FLAGS = (
     "-DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=86;89;90;120 "
-    f"-DCUDAToolkit_ROOT={CUDA_HOME} -DCMAKE_CUDA_COMPILER={CUDA_HOME}/bin/nvcc"
+    f"-DCUDAToolkit_ROOT={CUDA_HOME} -DCMAKE_CUDA_COMPILER={CUDA_HOME}/bin/nvcc "
+    # No driver on the build machine to link with: its memory functions are not used.
+    "-DGGML_CUDA_NO_VMM=ON "
+    # The libraries lie where their wheels put them in the image.
+    "-DCMAKE_BUILD_RPATH=/usr/local/lib/python3.11/dist-packages/nvidia/cu13/lib"
 )
 SERVER = "llama-server"
 LICENCE = "LICENSE.llama.cpp"
