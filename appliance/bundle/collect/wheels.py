@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -114,14 +115,26 @@ def wheel_entry(path: Path, *, agent: bool = False) -> Collected:
     return Collected(content, path)
 
 
+_PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
+
+
 def agent_wheel(root: Path, work: Path, shell: Shell) -> Collected:
-    """Build the agent's own wheel from the project at ``root``."""
-    dest = work / "agent"
-    for old in dest.glob("*.whl") if dest.is_dir() else []:
-        old.unlink()
+    """Build the agent's own wheel from a fresh copy of the project at ``root``.
+
+    A copy, because setuptools keeps a ``build`` folder whose stale files would come along.
+    """
+    source, dest = work / "agent-source", work / "agent"
+    with os_errors(root):
+        for folder in (source, dest):
+            shutil.rmtree(folder, ignore_errors=True)
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(root / "appliance", source / "appliance", ignore=ignored)
+        for name in _PROJECT_FILES:
+            if (root / name).is_file():
+                shutil.copyfile(root / name, source / name)
     argv = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
     shell.run(
-        [*argv, "--wheel-dir", str(dest), str(root)],
+        [*argv, "--wheel-dir", str(dest), str(source)],
         work,
         {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "SOURCE_DATE_EPOCH": "1577836800"},
     )
