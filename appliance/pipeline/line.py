@@ -20,6 +20,7 @@ from appliance.core.errors import (
 from appliance.core.home import Home
 from appliance.core.progress import StderrProgress
 from appliance.core.settings import Settings
+from appliance.core.settings.evaluation import EvaluationSettings
 from appliance.datasets.store import DatasetStore
 from appliance.evaluation.result import EvaluationStore
 from appliance.pipeline.graph import Outputs, Stage
@@ -73,6 +74,13 @@ class Line:
             "workshop",
             Workshop(self.home, self.settings, self.recorder, progress=StderrProgress),
         )
+
+    @property
+    def measuring(self) -> EvaluationSettings:
+        """How models are measured: the settings, with the recipe's number of records."""
+        wanted = self.recipe.evaluation_records
+        update = {} if wanted is None else {"max_records": wanted}
+        return self.settings.evaluation.model_copy(update=update)
 
     # Data
 
@@ -195,7 +203,7 @@ class Line:
                     self.home,
                     DialogueScorer(engine),
                     HeldOut(dataset),
-                    self.settings.evaluation,
+                    self.measuring,
                     StderrProgress("evaluate"),
                 )
             finally:
@@ -244,7 +252,7 @@ class Line:
         sources = {path.name: _content(path) for path in self.inputs}
         notes = {"count": self.notes, "seed": recipe.seed}
         base = {"imported": self.base} if self.base else recipe.base and recipe.base.model_dump()
-        evaluation = self.settings.evaluation.model_dump(mode="json")
+        evaluation = self.measuring.model_dump(mode="json")
         gate = recipe.gate.model_dump(mode="json")
         tuning = {"seed": recipe.seed, "lora": recipe.lora.model_dump(mode="json")}
         data = {"datasets": self.settings.datasets.model_dump(mode="json")}

@@ -139,6 +139,11 @@ class Recipe(_Part):
     lora: Lora = Field(default_factory=Lora, description="The adapter.")
     sft: Sft = Field(default_factory=Sft, description="Supervised stage.")
     preference: Preference = Field(default_factory=Preference, description="Preference stage.")
+    evaluation_records: int | None = Field(
+        None,
+        ge=0,
+        description="Records of a kind measured before and after; unset: evaluation.max_records.",
+    )
     gate: GateThresholds = Field(
         default_factory=GateThresholds, description="What the adapter must hold to be promoted."
     )

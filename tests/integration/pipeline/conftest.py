@@ -105,5 +105,5 @@ def small_pubmedqa(shared_dir: Path, folder: Path) -> Path:
 def small_demo(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> SmallDemo:
     folder = tmp_path_factory.mktemp("demo")
     home = Home(folder / "home").prepare()
-    home.settings_file.write_text("[evaluation]\nmax_records = 12\ngenerated_answers = 2\n")
+    home.settings_file.write_text("[evaluation]\ngenerated_answers = 2\n")
     return SmallDemo(home.root, small_pubmedqa(shared_dir, folder))
