@@ -95,7 +95,7 @@ def test_modules_come_compiled_so_a_read_only_start_compiles_nothing(
         "import json, os, sys\n"
         "import appliance.core.settings, numpy, pydantic, httpx\n"
         "files = {m.__file__: m.__cached__ for m in list(sys.modules.values())\n"
-        "         if (getattr(m, '__file__', None) or '').endswith('.py')}\n"
+        "         if getattr(m, '__cached__', None) and m.__file__.endswith('.py')}\n"
         "print(json.dumps([f for f, c in files.items() if not os.path.exists(c)]\n"
         "                 if len(files) > 200 else len(files)))"
     )

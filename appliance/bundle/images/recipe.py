@@ -37,6 +37,10 @@ class Wheels(_Strict):
     no_dependencies: list[str] = Field(
         default_factory=list, description="Names whose declared requirements are not followed."
     )
+    prefer: dict[str, str] = Field(
+        default_factory=dict,
+        description="Local version tried first, by name (torch: cpu); the lock has its hash.",
+    )
     not_needed: list[str] = Field(
         default_factory=list, description="Requirements left out: never imported in this image."
     )

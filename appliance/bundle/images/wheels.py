@@ -5,12 +5,13 @@ A wheel is a zip file; its files go into the image as they are. Nothing of it ru
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -111,7 +112,7 @@ class WheelHouse:
                 raise BundleRecipeError(
                     expected=f"{', '.join(unknown)} in {wanted.lock}", found="no such entry"
                 )
-            fetched = self._get([pins[name] for name in sorted(ahead)])
+            fetched = self._get([pins[name] for name in sorted(ahead)], wanted.prefer)
             found.update({w.name: w for w in fetched})
             needs = {n for w in fetched if w.name not in alone for n in self._requires(w)}
             ahead = needs - found.keys() - left_out
@@ -128,8 +129,13 @@ class WheelHouse:
                 yield canonicalize_name(requirement.name)
                 # A requirement on an extra of another package stands in the lock by itself.
 
-    def _get(self, pins: Sequence[Pin]) -> list[Wheel]:
+    def _get(self, pins: Sequence[Pin], prefer: Mapping[str, str]) -> list[Wheel]:
         missing = [pin for pin in pins if self._kept(pin) is None]
+        for pin in [pin for pin in missing if pin.name in prefer]:
+            # Not every index offers the local build; the plain one does the same, only larger.
+            with contextlib.suppress(CollectFailedError):
+                self._download([replace(pin, version=f"{pin.version}+{prefer[pin.name]}")])
+        missing = [pin for pin in missing if self._kept(pin) is None]
         if missing:
             self._download(missing)
         wheels = [(pin, self._kept(pin)) for pin in pins]
