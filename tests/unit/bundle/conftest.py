@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bundle_attacker import MemoryMedium, World, load
+from tests.unit.bundle.bundle_attacker import MemoryMedium, World, load
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from bundle_attacker import NOW, World, load
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given
@@ -37,6 +36,7 @@ from appliance.core.errors import (
 )
 from appliance.core.progress import NoProgress
 from appliance.core.settings.bundle import BundleSettings
+from tests.unit.bundle.bundle_attacker import NOW, World, load
 
 SETTINGS = BundleSettings(chunk_bytes=65_536)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_attacker import FILES, World
 
 from appliance.audit.memory import MemoryRecorder
 from appliance.bundle.trust import fingerprint
 from appliance.cli.main import main
+from tests.unit.bundle.bundle_attacker import FILES, World
 
 TODAY = datetime.now(tz=UTC)
 

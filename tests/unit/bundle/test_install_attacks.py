@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from bundle_attacker import LIMITS, NOW, Earlier, MemoryMedium, World, load
 
 from appliance.audit.memory import MemoryRecorder
 from appliance.bundle import exception
@@ -38,6 +37,7 @@ from appliance.core.errors import (
     VersionUnhealthyError,
 )
 from appliance.core.home import Home
+from tests.unit.bundle.bundle_attacker import LIMITS, NOW, Earlier, MemoryMedium, World, load
 
 WEIGHTS = random.Random(7).randbytes(21_000)  # noqa: S311 - bytes of no meaning
 LIFECYCLE = {

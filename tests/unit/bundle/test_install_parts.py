@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bundle_attacker import LIMITS, NOW, World
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +32,7 @@ from appliance.core.errors import (
 )
 from appliance.core.home import Home
 from appliance.core.progress import NoProgress
+from tests.unit.bundle.bundle_attacker import LIMITS, NOW, World
 
 MANIFEST = {
     "name": "n",

@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundle_attacker import LIMITS, NOW, World, load
-from test_standalone import ask
 
 from appliance.bundle import ceremony, keyfile
 from appliance.bundle.keyfile import create, import_hsm, load_public, load_signer
@@ -21,6 +19,8 @@ from appliance.bundle.writer import Item, Repository, Signers
 from appliance.core.canonical import canonical_json
 from appliance.core.errors import KeyUnusableError
 from appliance.core.progress import NoProgress
+from tests.unit.bundle.bundle_attacker import LIMITS, NOW, World, load
+from tests.unit.bundle.test_standalone import ask
 
 FAST = 10
 LIBRARIES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so")

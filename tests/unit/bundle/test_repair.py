@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from bundle_attacker import LIMITS, NOW, MemoryMedium, World, load
 
 from appliance.bundle.medium import FolderMedium, Medium
 from appliance.bundle.repair import Repaired, repair
@@ -14,6 +13,7 @@ from appliance.bundle.trust import Anchor, load_trusted
 from appliance.bundle.verify import verify
 from appliance.core.errors import BundleDamagedError
 from appliance.core.progress import NoProgress
+from tests.unit.bundle.bundle_attacker import LIMITS, NOW, MemoryMedium, World, load
 
 
 @pytest.fixture

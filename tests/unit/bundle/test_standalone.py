@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bundle_attacker import LIMITS, NOW, World
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import given, settings
@@ -26,6 +25,7 @@ from appliance.bundle.verify import verify
 from appliance.bundle.writer import Signers, metadata_files
 from appliance.core.errors import ApplianceError
 from appliance.core.progress import NoProgress
+from tests.unit.bundle.bundle_attacker import LIMITS, NOW, World
 
 
 def _load() -> ModuleType:

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from bundle_attacker import LIMITS, NOW, MemoryMedium, World, load
 
 from appliance.bundle import ceremony, trust
 from appliance.bundle.medium import Found
@@ -24,6 +23,7 @@ from appliance.core.errors import (
     MediumUnreadableError,
 )
 from appliance.core.progress import NoProgress
+from tests.unit.bundle.bundle_attacker import LIMITS, NOW, MemoryMedium, World, load
 
 
 def check(medium: MemoryMedium, world: World, anchor: Anchor | None = None) -> Report:
