@@ -22,7 +22,7 @@ class FreshWorld(World):
     """A supplier whose signatures are valid today."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import bundle_attacker
+        from tests.unit.bundle import bundle_attacker
 
         monkeypatch.setattr(bundle_attacker, "NOW", TODAY)
         super().__init__()
