@@ -45,6 +45,13 @@ from appliance.core.errors.bundle import (
     RestoreRefusedError,
     VersionUnhealthyError,
 )
+from appliance.core.errors.console import (
+    ConsoleAccountError,
+    ConsoleForbiddenError,
+    ConsoleInputError,
+    ConsoleInsecureError,
+    ReviewRefusedError,
+)
 from appliance.core.errors.data import (
     DatasetDamagedError,
     DatasetMissingError,
@@ -144,6 +151,10 @@ __all__ = [
     "CatalogueModelUnknownError",
     "ClockUnbelievableError",
     "CollectFailedError",
+    "ConsoleAccountError",
+    "ConsoleForbiddenError",
+    "ConsoleInputError",
+    "ConsoleInsecureError",
     "ContextTooLongError",
     "ConversionFailedError",
     "DatasetDamagedError",
@@ -186,6 +197,7 @@ __all__ = [
     "RequestRefusedError",
     "RequestTimeoutError",
     "RestoreRefusedError",
+    "ReviewRefusedError",
     "SampleTooLongError",
     "SettingsInvalidError",
     "SplitImpossibleError",
