@@ -71,9 +71,7 @@ def is_access(row: AccessRow, settings: ConsoleSettings) -> bool:
     return row.phase != "intent" and row.action.startswith(settings.flag_actions)
 
 
-def find_flags(
-    rows: Iterable[AccessRow], settings: ConsoleSettings, zone: tzinfo
-) -> list[Flag]:
+def find_flags(rows: Iterable[AccessRow], settings: ConsoleSettings, zone: tzinfo) -> list[Flag]:
     """Return the flags of ``rows``, newest day first."""
     days: dict[str, list[tuple[int, AccessRow]]] = defaultdict(list)
     for row in rows:

@@ -179,5 +179,3 @@ def day_bounds(day: str, zone: Any, days: int = 1) -> tuple[datetime, datetime]:
     """Return the beginning and the end of ``days`` local days; raises ``ValueError``."""
     start = datetime.fromisoformat(day).replace(tzinfo=zone)
     return start, start + timedelta(days=days)
-
-

@@ -75,7 +75,8 @@ class UserStore:
             for other in users.values():
                 if other.names() & user.names():
                     raise ConsoleAccountError(
-                        expected="names that no other account has", found=f"shared with {other.name}"
+                        expected="names that no other account has",
+                        found=f"shared with {other.name}",
                     )
             self._write({**users, user.name: user})
         return user

@@ -43,7 +43,9 @@ def read_filter(query: dict[str, str], zone: Any) -> Filter:
     )
 
 
-def search(log: Any, wanted: Filter, limit: int, before: int | None, after: int | None) -> list[Row]:
+def search(
+    log: Any, wanted: Filter, limit: int, before: int | None, after: int | None
+) -> list[Row]:
     """Search; without intents two phases are asked for and put together in order."""
     if wanted.phase != "outcome_or_event":
         found: list[Row] = log.index.search(wanted, limit=limit, before=before, after=after)

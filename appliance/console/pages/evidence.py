@@ -72,13 +72,15 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter a field of the form
         target = Path(folder) / "evidence.zip"
         officer = Officer(console.home, console.settings.audit, scribe.recorder, console.clock)
         asked = Question(utc(since), until, where)
-        made = officer.evidence(
-            asked, "inclusion" if kind == "inclusion" else "complete", target
-        )
+        made = officer.evidence(asked, "inclusion" if kind == "inclusion" else "complete", target)
         act.detail.update(sha256=made["sha256"], matches=made["matches"])
         data = target.read_bytes()
     let_sign(console.home)
-    name = f"evidencias-{first[:10]}.zip" if visit.language == "pt-BR" else f"evidence-{first[:10]}.zip"
+    name = (
+        f"evidencias-{first[:10]}.zip"
+        if visit.language == "pt-BR"
+        else f"evidence-{first[:10]}.zip"
+    )
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(data, media_type=TYPE, headers=headers)
 

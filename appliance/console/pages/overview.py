@@ -51,7 +51,9 @@ def overview(visit: Reader, chart: str = "day") -> Response:
 
 
 @router.post("/verify")
-def verify(visit: Annotated[Visit, Depends(allowed("verify"))], csrf: Annotated[str, Form()]) -> Any:
+def verify(
+    visit: Annotated[Visit, Depends(allowed("verify"))], csrf: Annotated[str, Form()]
+) -> Any:
     """Start a verification of the whole log in the background."""
     check_csrf(visit, csrf)
     scribe = visit.scribe

@@ -80,9 +80,7 @@ def trust(visit: Officer, csrf: Text, vkey: Text) -> Response:
     return visit.go("/witness")
 
 
-def _show(
-    visit: Visit, svg: str | None = None, request_text: str = "", size: int = 0
-) -> Response:
+def _show(visit: Visit, svg: str | None = None, request_text: str = "", size: int = 0) -> Response:
     console = visit.console
     visit.scribe.event("console.view_witness")
     let_sign(console.home)

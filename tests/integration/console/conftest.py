@@ -196,5 +196,3 @@ def make_world(home: Home, run: Callable[[], dict[str, Any]] | None = None) -> I
         time.sleep(0.02)
     sink.close()
     stop_writer(home)
-
-

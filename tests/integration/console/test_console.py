@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 PAGES = {
-    "reader": ["/", "/?chart=hour", "/events", "/emergency", "/flags?show=all", "/samples", "/witness"],
+    "reader": [
+        "/",
+        "/?chart=hour",
+        "/events",
+        "/emergency",
+        "/flags?show=all",
+        "/samples",
+        "/witness",
+    ],
     "officer": ["/evidence"],
     "admin": ["/users"],
 }
@@ -44,7 +52,9 @@ def test_the_main_journey(world, tmp_path):
     path = first_emergency(reviewer.get("/emergency").text)
     item = "e{}n{}".format(*path.split("/")[2:])
     page = reviewer.get(path).text
-    answer = reviewer.post(f"/review/{item}", page=path, determination="appropriate", comment="Plantao confirmado")
+    answer = reviewer.post(
+        f"/review/{item}", page=path, determination="appropriate", comment="Plantao confirmado"
+    )
     assert answer.status_code == 200 and "Adequado" in answer.text
     page = officer.get(path).text
     key = re.search(r'name="review_key" value="(\d+)"', page)
@@ -59,5 +69,11 @@ def test_the_main_journey(world, tmp_path):
     folder = tmp_path / "outside"
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         archive.extractall(folder)
-    done = subprocess.run([sys.executable, "-I", "-S", "verify.py"], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "verify.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
