@@ -136,23 +136,26 @@ class LlamaBuilder:
     def _source(self) -> Path:
         """Return the pinned source package, fetched by pip when it is not kept."""
         folder = self._cache / "sdist"
-        for path in folder.glob("llama_cpp_python-*.tar.gz"):
-            if file_hash(path) in self._pin():
-                return path
+        for kept in (folder, self._cache.parent / "sdist"):  # the second is where ./run keeps it
+            for path in kept.glob("llama_cpp_python-*.tar.gz"):
+                if file_hash(path) in self._pin():
+                    return path
         text = (self._images / "locks" / "agent.lock").read_text(encoding="utf-8")
         entry = re.search(rf"^{NAME}==(?:.*\\\n)*.*$", text, re.MULTILINE)
         assert entry is not None
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as names:
-            names.write(entry[0] + "\n")
-            names.flush()
+        with tempfile.TemporaryDirectory(prefix="appliance-sdist-") as work:
+            names = Path(work, "names.txt")
+            names.write_text(entry[0] + "\n", encoding="utf-8")
+            # pip asks a source package for its metadata, which needs its build back end.
+            self._unpack(TOOLS, Path(work, "tools"))
             call(
                 [
                     *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder),
                     *("--no-build-isolation", "--no-binary", ":all:", "--require-hashes"),
-                    *("-r", names.name),
+                    *("-r", names),
                 ],
                 what=f"the source package of {NAME} by hash",
-                environment={**os.environ, "PATH": _with_tools()},
+                environment={**os.environ, "PYTHONPATH": str(Path(work, "tools"))},
             )
         return next(folder.glob("llama_cpp_python-*.tar.gz"))
 
@@ -198,7 +201,3 @@ class LlamaBuilder:
                     path = Path(archive.extract(info, folder))
                     if (info.external_attr >> 16) & 0o111:  # a compiler must stay a program
                         path.chmod(0o755)
-
-
-def _with_tools() -> str:
-    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
