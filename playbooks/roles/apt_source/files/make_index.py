@@ -1,0 +1,77 @@
+#!/usr/bin/python3
+"""Make a package index over a folder of proven .deb files, and prove each against the signed list.
+
+    make_index.py DEBS TARGETS_JSON INDEX [--check]
+
+TARGETS_JSON is the TUF metadata that the bundle's signature leads to; the agent verified it. A
+package it does not name, or with other bytes, is refused. Prints ``changed`` or ``same``; with
+--check it writes nothing. Exit code 1: a package is not what was signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    value = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            value.update(block)
+    return value.hexdigest()
+
+
+def stanza(path: Path, digest: str) -> str:
+    """Return the index entry of one package."""
+    control = subprocess.run(
+        ["/usr/bin/dpkg-deb", "--field", str(path)], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    return f"{control}\nFilename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {digest}\n"
+
+
+def index_of(debs: Path, targets: Path) -> str:
+    """Return the index, or end with what is wrong."""
+    named = json.loads(targets.read_text(encoding="utf-8"))["signed"]["targets"]
+    signed = {k.rpartition("/")[2]: v["hashes"]["sha256"] for k, v in named.items()}
+    parts = []
+    for path in sorted(debs.glob("*.deb")):
+        digest = hash_of(path)
+        if signed.get(path.name) != digest:
+            sys.exit(f"expected {path.name} as the signed list names it, found other bytes")
+        parts.append(stanza(path, digest))
+    if not parts:
+        sys.exit(f"expected packages in {debs}, found none")
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Run."""
+    debs, targets, index = (Path(a) for a in sys.argv[1:4])
+    wanted = index_of(debs, targets)
+    packages = index / "Packages"
+    link_names = {p.name for p in index.glob("*.deb")}
+    deb_names = {p.name for p in debs.glob("*.deb")}
+    text = packages.read_text(encoding="utf-8") if packages.is_file() else ""
+    if text == wanted and link_names == deb_names:
+        sys.stdout.write("same\n")
+        return 0
+    if "--check" not in sys.argv:
+        index.mkdir(parents=True, exist_ok=True, mode=0o755)
+        for old in index.glob("*.deb"):
+            old.unlink()
+        for deb in sorted(debs.glob("*.deb")):
+            (index / deb.name).symlink_to(deb)
+        new = index / ".Packages.new"
+        new.write_text(wanted, encoding="utf-8")
+        new.replace(packages)
+    sys.stdout.write("changed\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
