@@ -57,3 +57,75 @@ class VmSpecInvalidError(ApplianceError):
     exit_code = 100
     http_status = 400
     remedy = "Correct the named field; docs/it/proxmox.md shows a whole example."
+
+
+class HostPreflightError(ApplianceError):
+    """The machine is not ready to be provisioned; nothing was changed."""
+
+    id = "host-preflight"
+    exit_code = 101
+    http_status = 409
+    remedy = "Do what the failed check says, then run the same command again."
+
+
+class ProvisionFailedError(ApplianceError):
+    """Provisioning stopped before its end."""
+
+    id = "provision-failed"
+    exit_code = 102
+    http_status = 500
+    remedy = "Correct what is named and run the same command again: what was done is not redone."
+
+
+class PlaybookMissingError(ApplianceError):
+    """The playbooks are not on this machine."""
+
+    id = "playbooks-missing"
+    exit_code = 103
+    http_status = 500
+    remedy = "Install the bundle, or name the folder with --playbooks."
+
+
+class DeclarationInvalidError(ApplianceError):
+    """What the machine should be like cannot be read."""
+
+    id = "host-declaration"
+    exit_code = 104
+    http_status = 422
+    remedy = "Correct the named key; nothing was concluded about the machine."
+
+
+class ScanUselessError(ApplianceError):
+    """The scan cannot prove anything: its positive control was not seen."""
+
+    id = "scan-useless"
+    exit_code = 105
+    http_status = 500
+    remedy = "Look at the route and the namespace the scan starts from; the ports are unknown."
+
+
+class EgressCounterError(ApplianceError):
+    """The counters of outgoing packets cannot be read."""
+
+    id = "egress-counters"
+    exit_code = 106
+    http_status = 500
+    remedy = "Run: appliance host egress start (as root), then ask again."
+
+
+class SupportBundleError(ApplianceError):
+    """The support bundle was not written."""
+
+    id = "support-bundle"
+    exit_code = 107
+    http_status = 500
+    remedy = "Report this: the last look before writing found something that must not leave."
+
+
+class AlreadyConfiguredError(ApplianceError):
+    """There is a configuration already; it is never overwritten."""
+
+    id = "already-configured"
+    exit_code = 108
+    http_status = 409
+    remedy = "Edit appliance.toml by hand, or name another --home."
