@@ -92,9 +92,17 @@ def _llama_parts() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def builder() -> Builder:
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent as it is now: a change while the tests run must not look like chance."""
+    folder = tmp_path_factory.mktemp("agent") / "appliance"
+    shutil.copytree(ROOT / "appliance", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def builder(agent: Path) -> Builder:
     """The builder, with its layers kept between runs."""
-    return Builder(Options(RECIPES, CACHE, CACHE / "test", llama=_llama_parts()))
+    return Builder(Options(RECIPES, CACHE, CACHE / "test", llama=_llama_parts(), agent=agent))
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,10 @@ pytestmark = pytest.mark.containers
 
 @pytest.mark.parametrize("name", ["base", "gateway"])
 def test_a_second_build_has_the_same_digests(
-    built: dict[str, dict[str, Any]], tmp_path: Path, name: str
+    built: dict[str, dict[str, Any]], agent: Path, tmp_path: Path, name: str
 ) -> None:
-    again = Builder(Options(RECIPES, CACHE, tmp_path, remake_layers=True)).build(name)
+    options = Options(RECIPES, CACHE, tmp_path, remake_layers=True, agent=agent)
+    again = Builder(options).build(name)
     assert again["layers"] == built[name]["layers"]
     assert again["image_id"] == built[name]["image_id"]
     assert again["archive"] == built[name]["archive"]

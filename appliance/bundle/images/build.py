@@ -10,7 +10,7 @@ from typing import Any
 import appliance
 from appliance.bundle.images import oci, rules
 from appliance.bundle.images.debs import Packages
-from appliance.bundle.images.layers import Kitchen, Parts, Step
+from appliance.bundle.images.layers import AGENT, Kitchen, Parts, Step
 from appliance.bundle.images.llama import LlamaBuilder
 from appliance.bundle.images.oci import Built, Layer, Runtime
 from appliance.bundle.images.recipe import Image, chain, load_defaults, load_image
@@ -36,6 +36,7 @@ class Options:
     llama: Path | None = None
     mirrors: tuple[str, ...] = ()
     everything: bool = False
+    agent: Path = AGENT
 
 
 class Builder:
@@ -58,6 +59,7 @@ class Builder:
             Packages(options.cache, defaults, fresh=options.fresh_packages),
             house,
             lambda cuda: llama.get(options.llama, cuda=cuda),
+            options.agent,
         )
         self._code = code_hash()
 

@@ -43,24 +43,20 @@ class Step:
     make: Callable[[], Tree]
 
 
+@dataclass(frozen=True)
 class Kitchen:
-    """Turns recipes into steps."""
+    """Turns the recipes in ``images`` into steps; ``llama`` compiles, for CUDA when told so."""
 
-    def __init__(
-        self,
-        images: Path,
-        python: str,
-        packages: Packages,
-        house: WheelHouse,
-        llama: Callable[[bool], Llama],
-    ) -> None:
-        """Recipes lie in ``images``; ``llama`` compiles, for CUDA when told so."""
-        self._images = images
-        self._python = python
-        self._packages = packages
-        self._house = house
-        self._llama = llama
-        self._site = f"usr/local/lib/python{python}/dist-packages"
+    images: Path
+    python: str
+    packages: Packages
+    house: WheelHouse
+    llama: Callable[[bool], Llama]
+    agent: Path = AGENT
+
+    @property
+    def _site(self) -> str:
+        return f"usr/local/lib/python{self.python}/dist-packages"
 
     def steps(self, chain: Sequence[str]) -> tuple[list[Step], Parts]:
         """Return the layers of the images of ``chain``, lowest first, and what is in them."""
@@ -68,7 +64,7 @@ class Kitchen:
         steps: list[Step] = []
         asked: list[str] = []
         for name in chain:
-            image = load_image(self._images, name)
+            image = load_image(self.images, name)
             asked += image.packages
             if image.packages:
                 steps.append(self._debian(name, image, asked, parts))
@@ -84,7 +80,7 @@ class Kitchen:
         only = set(image.only)
         debs = [
             deb
-            for deb in self._packages.closure(asked)
+            for deb in self.packages.closure(asked)
             if deb.name not in below and (deb.name in only or not only)
         ]
         if missing := sorted(only - below - {deb.name for deb in debs}):
@@ -95,7 +91,7 @@ class Kitchen:
         everything = list(parts.debs)
 
         def make() -> Tree:
-            tree = self._packages.tree(debs)
+            tree = self.packages.tree(debs)
             tree.drop(image.drop)
             tree.without_setid()
             if below:
@@ -104,7 +100,7 @@ class Kitchen:
                 tree.link(path, target)
             tree.prune()
             tree.add(base_links())
-            tree.add(compiled(tree, self._system(everything), self._python))
+            tree.add(compiled(tree, self._system(everything), self.python))
             return tree
 
         inputs = [[deb.name, deb.sha256] for deb in debs]
@@ -112,7 +108,7 @@ class Kitchen:
 
     def _system(self, debs: Sequence[Deb]) -> Tree:
         """Return a tree in which the image's Python runs."""
-        tree = self._packages.tree(debs)
+        tree = self.packages.tree(debs)
         tree.add(base_links())
         return tree
 
@@ -120,7 +116,7 @@ class Kitchen:
         if not image.wheels:
             return
         below = {wheel.name for wheel in parts.wheels}
-        found = {w.name: w for wanted in image.wheels for w in self._house.collect(wanted)}
+        found = {w.name: w for wanted in image.wheels for w in self.house.collect(wanted)}
         new = [wheel for key, wheel in sorted(found.items()) if key not in below]
         parts.wheels += new
         debs = list(parts.debs)
@@ -130,7 +126,7 @@ class Kitchen:
             for wheel in new:
                 tree.add(wheels.files_of(wheel.path, self._site, image.drop))
             tree.drop(image.drop)
-            tree.add(compiled(tree, self._system(debs), self._python))
+            tree.add(compiled(tree, self._system(debs), self.python))
             return tree
 
         inputs = [[w.name, w.sha256] for w in new]
@@ -139,7 +135,7 @@ class Kitchen:
     def _compiled(self, name: str, image: Image, parts: Parts) -> Iterator[Step]:
         if image.llama == "no":
             return
-        llama = self._llama(image.accelerator == "cuda")
+        llama = self.llama(image.accelerator == "cuda")
         parts.llama = llama
         debs = list(parts.debs)
 
@@ -153,14 +149,14 @@ class Kitchen:
             if image.llama == "server and wheel":
                 modules = wheels.files_of(llama.wheel, self._site)
                 modules.drop(image.drop)
-                modules.add(compiled(modules, self._system(debs), self._python))
+                modules.add(compiled(modules, self._system(debs), self.python))
                 tree.add(modules)
             return tree
 
         yield Step(f"{SERVER} of {name}", [llama.identity(), image.llama, image.drop], make)
 
     def _own(self, name: str, image: Image, *, lowest: bool) -> Step:
-        folder = self._images / name
+        folder = self.images / name
         sources = {target: folder / source for source, target in image.files.items()}
 
         def make() -> Tree:
@@ -188,7 +184,7 @@ class Kitchen:
         return Step(f"files of {name}", inputs, make)
 
     def _agent(self, debs: Sequence[Deb]) -> Step:
-        files = agent_files()
+        files = agent_files(self.agent)
 
         def make() -> Tree:
             tree = Tree()
@@ -199,18 +195,18 @@ class Kitchen:
                 f"Metadata-Version: 2.4\nName: hospital-ai-appliance\n"
                 f"Version: {appliance.__version__}\nLicense-Expression: Apache-2.0\n".encode(),
             )
-            tree.add(compiled(tree, self._system(debs), self._python))
+            tree.add(compiled(tree, self._system(debs), self.python))
             return tree
 
         inputs = {path: file_hash(file) for path, file in files.items()}
         return Step("the agent", [inputs, [d.sha256 for d in debs]], make)
 
 
-def agent_files() -> dict[str, Path]:
-    """Return the agent's own files by their path below the modules' folder."""
+def agent_files(folder: Path) -> dict[str, Path]:
+    """Return the agent's files in ``folder`` by their path below the modules' folder."""
     return {
-        path.relative_to(AGENT.parent).as_posix(): path
-        for path in sorted(AGENT.rglob("*"))
+        path.relative_to(folder.parent).as_posix(): path
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part in NOT_SOURCE for part in path.parts)
     }
 
