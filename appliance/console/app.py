@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request
@@ -131,6 +132,11 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
+    # Only its class goes anywhere: the text of an unforeseen error may hold what was typed.
+    with contextlib.suppress(ApplianceError):
+        visit_of(request).scribe.event(
+            "console.error", outcome="failure", reason=type(error).__name__[:64]
+        )
     unknown = ApplianceError(expected="no unforeseen error", found=type(error).__name__)
     return visit_of(request).page(
         "error.html", status=500, error=unknown, headline=unknown.headline(), code=500

@@ -15,6 +15,7 @@ ROLES: Final = {
     "reviewer": N_("Reviewer"),
     "officer": N_("Officer (DPO)"),
     "administrator": N_("Administrator"),
+    "clinician": N_("Clinician"),
 }
 ROLE_HINTS: Final = {
     "auditor": N_("reads and verifies everything, changes nothing"),
@@ -90,9 +91,32 @@ ACTIONS: Final = {
     "knowledge.search": N_("Knowledge base searched"),
     "models.promote": N_("Model promoted"),
     "models.rollback": N_("Model rolled back"),
+    "console.view_decisions": N_("Console: decisions read"),
+    "console.view_evidence": N_("Console: evidence form read"),
+    "console.witness_trust": N_("Console: witness accepted"),
+    "console.started": N_("Console started"),
+    "console.stopped": N_("Console stopped"),
+    "console.error": N_("Console: fault"),
+    "audit.shard_opened": N_("Part of the log opened"),
+    "audit.shard_closed": N_("Part of the log closed"),
     "audit.started": N_("Log started"),
     "audit.stopped": N_("Log stopped"),
     "audit.export": N_("Evidence or export written"),
+}
+# HL7 v3 PurposeOfUse, as IHE BALP asks for it.
+PURPOSES: Final = {
+    "TREAT": N_("Treatment"),
+    "ETREAT": N_("Emergency treatment"),
+    "HOPERAT": N_("Hospital operations"),
+    "HRESCH": N_("Research"),
+    "BTG": N_("Emergency access (break the glass)"),
+}
+CRUDE: Final = {
+    "C": N_("Create"),
+    "R": N_("Read"),
+    "U": N_("Update"),
+    "D": N_("Delete"),
+    "E": N_("Execute"),
 }
 FIELDS: Final = {
     "time": N_("Time (producer)"),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from appliance.audit.evidence import Part
 from appliance.audit.index import Filter, Index, Row
+from appliance.audit.indexstore import key_of
 from appliance.audit.officer import book_of, logs_of
 from appliance.audit.proof import TlogProof, Verdict, cosignatures, make_proof, verify_proof
 from appliance.console.flags import Flag, find_flags, is_access
@@ -129,7 +130,7 @@ class LogReader:
 
     def row(self, log: int, n: int) -> Row:
         """Return the row of an entry."""
-        for row in self.index.search(Filter(), after=((log << 40) | n) - 1, limit=1):
+        for row in self.index.search(Filter(), after=key_of(log, n) - 1, limit=1):
             if (row.log, row.n) == (log, n):
                 return row
         raise InputMissingError(expected="an entry of the log", found="none at that place")

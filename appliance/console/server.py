@@ -57,7 +57,7 @@ def serve(  # noqa: PLR0913 - where to listen and how
     announce(f"{'https' if secure else 'http'}://{shown}:{listening.getsockname()[1]}/")
     config = uvicorn.Config(
         create_app(console),
-        log_level="warning",
+        log_level="critical",  # a traceback could repeat what was typed
         access_log=False,
         server_header=False,
         date_header=False,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Form
 from fastapi.responses import Response
 
+from appliance.audit.indexstore import key_of, place_of
 from appliance.audit.officer import let_sign
 from appliance.console.context import Visit, allowed, check_csrf
 from appliance.console.flags import Flag
@@ -63,6 +64,23 @@ def emergency(visit: Reader, day: str = "", show: str = "open") -> Response:
     )
 
 
+@router.get("/decisions")
+def decisions(visit: Reader, state: str = "reviewed") -> Response:
+    """Show what was determined: to be signed off, being followed up, closed."""
+    console, own = visit.console, visit.console.settings.console
+    state = state if state in {"reviewed", "follow_up", "closed"} else "reviewed"
+    visit.scribe.event("console.view_decisions", detail={"state": state})
+    with reading(console.home, own) as log:
+        found = [(i, s) for i, s in log.states().items() if s.state == state]
+        found.sort(key=lambda pair: -pair[1].review_key)
+        lines = [
+            (item, now, log.index.entry(*place_of(now.review_key)))
+            for item, now in found[: own.page_rows]
+        ]
+    shown = [(_back(i, e.get("detail", {}).get("day", "")), s, e) for i, s, e in lines]
+    return visit.page("decisions.html", lines=shown, total=len(found), state=state)
+
+
 @router.get("/flags")
 def flags(visit: Reader, show: str = "open") -> Response:
     """Show the flags of the last days."""
@@ -89,7 +107,7 @@ def flag(visit: Reader, day: str, ident: str) -> Response:
     with reading(console.home, own) as log:
         found = _find_flag(visit, log, day, ident)
         state = log.state(found.id)
-        rows = log.rows_at([(number << 40) | n for number, n in found.entries[: own.page_rows]])
+        rows = log.rows_at([key_of(number, n) for number, n in found.entries[: own.page_rows]])
         acts = acts_of(log, found.id)
     assert visit.user is not None
     reviewer = console.store.get(state.reviewer) if state.reviewer else None
@@ -210,7 +228,7 @@ def sign_off(  # noqa: PLR0913, PLR0917 - one parameter a field of the form
             "comment": words,
             "determination": state.determination,
             "reviewer": state.reviewer,
-            "review": item_of(state.review_key >> 40, state.review_key & ((1 << 40) - 1)),
+            "review": item_of(*place_of(state.review_key)),
         }
         visit.scribe.event(
             SIGN_OFF, object_id=item, reason=decision, patient=patient, detail=detail

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyotp
 import pytest
 from starlette.testclient import TestClient
@@ -95,15 +94,15 @@ class Visitor:
 
     client: TestClient
 
-    def login(self, name: str, code: str, password: str = PASSWORD) -> httpx.Response:
+    def login(self, name: str, code: str, password: str = PASSWORD) -> Any:
         token = hidden(self.client.get("/login").text, "pre")
         form = {"name": name, "password": password, "code": code, "pre": token}
         return self.client.post("/login", data=form)
 
-    def get(self, path: str) -> httpx.Response:
+    def get(self, path: str) -> Any:
         return self.client.get(path)
 
-    def post(self, path: str, page: str = "/", **fields: str) -> httpx.Response:
+    def post(self, path: str, page: str = "/", **fields: str) -> Any:
         token = hidden(self.client.get(page).text, "csrf")
         return self.client.post(path, data={"csrf": token, **fields})
 
@@ -146,6 +145,11 @@ def fill(recorder: Recorder, patient: str, other: str) -> None:
         ) as act:
             if number in {4, 7}:
                 act.refuse("guard: outside the purpose")
+    for number in range(6):
+        with recorder.action(
+            "gateway.chat", user="medico3", patient=other, object_id=f"recusado-{number}"
+        ) as act:
+            act.refuse("guard: outside the purpose")
     with recorder.action(
         "emergency.access",
         user="medico1",
