@@ -134,7 +134,7 @@ def _bootstrap(root: Path, packages: list[str]) -> None:
 def finish(root: Path) -> None:
     """Put in the machine's name, its fstab and the harness's way in."""
     (root / "etc/hostname").write_text("blank\n")
-    (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
+    (root / "etc/fstab").write_text("LABEL=system / ext4 defaults 0 1\n")
     (root / "etc/initramfs-tools/modules").write_text(_MODULES)
     conf = root / "etc/initramfs-tools/conf.d/proof"
     conf.write_text("MODULES=list\n")
