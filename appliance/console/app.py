@@ -19,8 +19,8 @@ from appliance.console.login import Gate
 from appliance.console.pages import (
     accounts,
     entry,
-    evidence,
     events,
+    evidence,
     overview,
     queues,
     samples,

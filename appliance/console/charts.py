@@ -39,10 +39,8 @@ def bar_chart(bars: Sequence[Bar], *, title: str, every: int = 1) -> str:
     """Return the SVG; ``every`` thins the labels under the bars out."""
     top = nice_top(max((bar.count for bar in bars), default=0))
     plot, step = HEIGHT - BOTTOM - TOP, (WIDTH - LEFT) / max(1, len(bars))
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" preserveAspectRatio="xMidYMid meet">'
-    ]
+    box = f'viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="xMidYMid meet"'
+    parts = [f'<svg class="chart" role="img" aria-label="{escape(title)}" {box}>']
     for share in (0, 0.5, 1):
         y = TOP + plot * (1 - share)
         parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH}" y2="{y:.1f}"/>')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -92,7 +92,11 @@ def make_environment(language: str, zone: ZoneInfo) -> Environment:
         found = getattr(labels, table).get(code)
         return words.gettext(found) if found else str(code if code is not None else "")
 
+    def day(text: str) -> str:
+        return i18n.show_day(date.fromisoformat(text), language)
+
     environment.filters["when"] = when
+    environment.filters["day"] = day
     environment.filters["number"] = lambda value: i18n.show_number(value, language)
     environment.globals.update(
         label=label, labels=labels, may=may, roles=ROLES, item_of=item_of, language=language

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gettext
 import io
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,11 @@ def show_time(moment: datetime, language: str, zone: tzinfo, *, seconds: bool = 
     local = moment.astimezone(zone)
     form = "%d/%m/%Y %H:%M" if language == "pt-BR" else "%Y-%m-%d %H:%M"
     return local.strftime(f"{form}:%S" if seconds else form)
+
+
+def show_day(day: date, language: str) -> str:
+    """Return a day in words of the place."""
+    return day.strftime("%d/%m/%Y" if language == "pt-BR" else "%Y-%m-%d")
 
 
 def show_number(value: int, language: str) -> str:

@@ -98,7 +98,7 @@ def invited(user: User | None, code: str, now: datetime) -> User:
     return user
 
 
-def enrol(  # noqa: PLR0913 - one parameter a field of the form
+def enrol(  # noqa: PLR0913, PLR0917 - one parameter a field of the form
     store: UserStore,
     user: User,
     password: str,

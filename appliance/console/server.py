@@ -29,7 +29,7 @@ def check_secure(host: str, certificate: Path | None, key: Path | None) -> bool:
     return certificate is not None
 
 
-def serve(  # noqa: PLR0913 - where to listen and how
+def serve(  # noqa: PLR0913, PLR0917 - where to listen and how
     home: Home,
     settings: Settings,
     host: str,

@@ -114,7 +114,7 @@ def invite(
     return store.add(made), code
 
 
-def add_enrolled(  # noqa: PLR0913 - who, with what, by whom, under which rules
+def add_enrolled(  # noqa: PLR0913, PLR0917 - who, with what, by whom, under which rules
     store: UserStore,
     name: str,
     role: Role,

@@ -123,13 +123,14 @@ def enrol_begin(visit: Visitor, name: Field, invitation: Field, pre: Field) -> R
     """Show the QR code of a new second factor to whoever holds the invitation."""
     _check_pre(visit.request, pre)
     name = name.strip().casefold()
+    if visit.console.gate.crowded():
+        error = ConsoleAccountError(expected="fewer attempts in a minute", found="more")
+        return _pre_form(visit, "enrol.html", 429, error=error, name=name, secret=None)
     try:
-        if visit.console.gate.crowded():
-            raise ConsoleAccountError(expected="fewer attempts in a minute", found="many")
         user = invited(visit.console.store.get(name), invitation, visit.console.clock.now())
-    except ConsoleAccountError as error:
+    except ConsoleAccountError as refusal:
         visit.scribe.event("console.enrol", outcome="refused", reason="no such invitation")
-        return _pre_form(visit, "enrol.html", 400, error=error, name=name, secret=None)
+        return _pre_form(visit, "enrol.html", 400, error=refusal, name=name, secret=None)
     return _second_page(visit, user.name, invitation, credentials.new_totp(), None)
 
 

@@ -60,7 +60,12 @@ def new_sample(
         raise ConsoleInputError(expected="a date", found="none, or an end before the beginning")
     until = min(end + timedelta(days=1), console.clock.now())
     seed = new_seed()
-    detail: dict[str, Any] = {"seed": seed, "size": size, "since": since.isoformat(), "until": until.isoformat()}
+    detail: dict[str, Any] = {
+        "seed": seed,
+        "size": size,
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+    }
     with visit.scribe.action(ACTION, detail=detail) as act:
         let_sign(console.home)
         with reading(console.home, console.settings.console) as log:

@@ -57,7 +57,7 @@ def create(visit: Admin, name: Text, role: Text, csrf: Text, aliases: Text = "")
 
 
 @router.post("/users/{name}")
-def change(
+def change(  # noqa: PLR0913, PLR0917 - one parameter a field of the form
     visit: Admin, name: str, act: Text, csrf: Text, role: Text = "", aliases: Text = ""
 ) -> Response:
     """Change another person's account; its sessions end at once."""
