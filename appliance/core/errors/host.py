@@ -129,3 +129,12 @@ class AlreadyConfiguredError(ApplianceError):
     exit_code = 108
     http_status = 409
     remedy = "Edit appliance.toml by hand, or name another --home."
+
+
+class AutoinstallInvalidError(ApplianceError):
+    """The unattended installation cannot be described with these values."""
+
+    id = "autoinstall"
+    exit_code = 109
+    http_status = 422
+    remedy = "Correct the named value; nothing was written."

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Start and stop the appliance's containers from the proven bundle; run by systemd.
 
     python appliance-services.py up|down|status CONTENT
