@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 
@@ -15,6 +16,9 @@ from appliance.core.errors import ConsoleInsecureError, HomeUnusableError
 from appliance.core.home import Home
 from appliance.core.settings import Settings
 from appliance.core.settings.console import LOOPBACK
+
+
+BACKLOG: Final = 64  # connections that wait while the console starts
 
 
 def check_secure(host: str, certificate: Path | None, key: Path | None) -> bool:
@@ -45,6 +49,7 @@ def serve(  # noqa: PLR0913, PLR0917 - where to listen and how
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(BACKLOG)  # from here on a browser waits instead of being refused
     except OSError as error:
         raise HomeUnusableError(
             expected=f"a free port {port} on {host}", found=str(error.strerror)

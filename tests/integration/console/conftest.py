@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,9 @@ from appliance.audit.officer import let_sign
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import Recorder
 from appliance.console import credentials
-from appliance.console.accounts import Role
+from appliance.console.accounts import Role, User
 from appliance.console.app import create_app, make_console
 from appliance.console.context import Console
-from appliance.console.store import add_enrolled
 from appliance.core.errors import ApplianceError
 from appliance.core.home import Home
 from appliance.core.settings import Settings
@@ -36,6 +35,12 @@ PEOPLE: dict[str, Role] = {
     "auditora": "auditor",
     "admin1": "administrator",
 }
+
+
+@cache
+def hashed() -> str:
+    """Return the hash of the people's password, made once: argon2 takes its time on purpose."""
+    return credentials.hash_password(PASSWORD)
 
 
 @dataclass
@@ -173,6 +178,13 @@ def fill(recorder: Recorder, patient: str, other: str) -> None:
 
 
 @pytest.fixture
+def stop_log(home: Home) -> Iterator[None]:
+    """Stop the log's writer when the test is over."""
+    yield
+    stop_writer(home)
+
+
+@pytest.fixture
 def world(home: Home) -> Iterator[World]:
     """A filled log and a console over it."""
     yield from make_world(home)
@@ -188,12 +200,10 @@ def make_world(home: Home, run: Callable[[], dict[str, Any]] | None = None) -> I
     settings = Settings()
     console = make_console(home, settings, sink, run=run)
     codes = Codes()
-    now = datetime.now(tz=UTC)
     for name, role in PEOPLE.items():
-        _, secret = add_enrolled(
-            console.store, name, role, PASSWORD, settings.console, now, by="test"
-        )
-        codes.secrets[name] = secret
+        codes.secrets[name] = credentials.new_totp()
+        sealed = console.store.sealer.seal(name, codes.secrets[name])
+        console.store.add(User(name, role, password=hashed(), totp=sealed))
     let_sign(home)
     yield World(home, console, codes, recorder, patient)
     while console.verifier.running:
