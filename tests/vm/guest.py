@@ -97,7 +97,8 @@ class Guest:
         accel = ["kvm", "-cpu", "host"] if self.kvm else ["tcg,thread=multi", "-cpu", "max"]
         command = [
             "qemu-system-x86_64", "-machine", "q35", "-accel", *accel,
-            "-m", str(self.memory_mib), "-smp", "2", "-display", "none", "-nodefaults", "-nic", "none",
+            "-m", str(self.memory_mib), "-smp", "2", "-display", "none",
+            "-nodefaults", "-nic", "none",
             "-kernel", str(self.blank.kernel), "-initrd", str(self.blank.initrd),
             "-append", "root=LABEL=system rw console=ttyS0 apparmor=1 security=apparmor audit=1",
             "-drive", f"file={self._file('system.qcow2')},if=virtio,format=qcow2,cache=unsafe",

@@ -68,6 +68,8 @@ _UNIT = """[Unit]
 Description=The proof's own way in
 DefaultDependencies=no
 After=systemd-udevd.service local-fs-pre.target
+Conflicts=shutdown.target
+Before=shutdown.target
 [Service]
 ExecStart=/usr/bin/python3 /usr/local/lib/proof/guest_agent.py
 Restart=always

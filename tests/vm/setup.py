@@ -1,0 +1,88 @@
+"""The agent on the blank machine, and its settings."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from tests.vm.guest import DATA_DISK, STICK, Guest
+
+HOME = "/var/lib/appliance-setup"
+CONTENT = "/opt/appliance/content"
+PASSPHRASE = "correct-horse-battery-staple-proof"
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBUoAGkrCM4Uj0TKfuhPGEJQIYDNZ2UovsZu9RUEvZzv proof"
+_WRAPPER = """#!/bin/sh
+exec /usr/bin/python3 -m {module} "$@"
+"""
+_TOOLS = {
+    "ansible": "ansible.cli.adhoc",
+    "ansible-playbook": "ansible.cli.playbook",
+    "ansible-inventory": "ansible.cli.inventory",
+    "ansible-config": "ansible.cli.config",
+    "appliance": "appliance.cli.main",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the settings of the guest say."""
+
+    admin_network: str = ""
+    address: str = ""
+
+    def toml(self) -> str:
+        """Return the ``appliance.toml``."""
+        lines = [
+            "[host]",
+            f'data_disk = "{DATA_DISK}"',
+            'recovery_file = "/media/stick/recovery.key"',
+            f'admin_keys = ["{_KEY}"]',
+        ]
+        if self.admin_network:
+            lines += [f'address = "{self.address}"', 'interface = "lan0"', "[host.networks]"]
+            lines += [f'admin = ["{self.admin_network}"]']
+        return "\n".join(lines) + "\n"
+
+
+def put(guest: Guest, path: str, text: str, mode: str = "0644") -> None:
+    """Write a small file in the guest."""
+    coded = base64.b64encode(text.encode()).decode()
+    guest.must(f"install -D -m {mode} /dev/null {path} && echo {coded} | base64 -d > {path}")
+
+
+def plug_in(guest: Guest) -> None:
+    """Mount the stick, as a person would."""
+    guest.must(
+        f"for n in $(seq 60); do [ -e {STICK} ] && break; sleep 1; done;"
+        f" mkdir -p /media/stick && {{ mountpoint -q /media/stick || mount {STICK} /media/stick; }}"
+    )
+
+
+def give_passphrase(guest: Guest) -> None:
+    """Type the passphrase into the file in memory."""
+    put(guest, "/run/appliance-setup/passphrase", PASSPHRASE + "\n", "0600")
+
+
+def install_agent(guest: Guest, site: Site) -> None:
+    """Put the agent on the machine from the stick and write the settings."""
+    plug_in(guest)
+    guest.must(
+        "mkdir -p /opt/appliance && cp -r /media/stick/site /media/stick/content /opt/appliance/"
+    )
+    put(
+        guest,
+        "/usr/local/lib/python3.11/dist-packages/appliance.pth",
+        f"/opt/appliance/site\n{CONTENT}\n",
+    )
+    for name, module in _TOOLS.items():
+        put(guest, f"/usr/local/bin/{name}", _WRAPPER.format(module=module), "0755")
+    put(guest, f"{HOME}/appliance.toml", site.toml())
+    give_passphrase(guest)
+
+
+def appliance(command: str) -> str:
+    """Return the shell line of a command of the agent; its progress goes to the journal's file."""
+    return (
+        f"export PATH=/usr/local/bin:$PATH; cd /; appliance --home {HOME} {command}"
+        " 2>>/var/log/proof-progress.log"
+    )
