@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from appliance.audit.index import Filter
-from appliance.console.pages.events import search
+from appliance.console.pages.events import Asked, search
 from appliance.console.reading import LogReader, reading
 from appliance.core.clock import SystemClock
 from appliance.core.home import Home
@@ -47,8 +47,8 @@ def _cases(log: LogReader, settings: ConsoleSettings) -> dict[str, Callable[[], 
             wanted[f"{name}, common, last day"] = {name: common, **wanted["last day"]}
 
     def page(fields: dict[str, Any]) -> Callable[[], object]:
-        asked = Filter(**fields, phase="outcome_or_event")
-        return lambda: search(log, asked, rows, None, None)
+        asked = Asked(Filter(**fields))
+        return lambda: search(log, asked, rows, None, newer=False)
 
     cases = {name: page(fields) for name, fields in wanted.items()}
     since = now - timedelta(days=settings.queue_days)

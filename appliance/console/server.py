@@ -17,7 +17,6 @@ from appliance.core.home import Home
 from appliance.core.settings import Settings
 from appliance.core.settings.console import LOOPBACK
 
-
 BACKLOG: Final = 64  # connections that wait while the console starts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -11,7 +12,7 @@ from fastapi.responses import Response
 from appliance.audit.index import Filter, Row
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.console.context import Visit, allowed, check_csrf
-from appliance.console.reading import reading
+from appliance.console.reading import LogReader, reading
 from appliance.core.errors import ConsoleInputError
 
 router = APIRouter()
@@ -30,32 +31,41 @@ def parse_day(text: str, zone: Any) -> datetime | None:
         raise ConsoleInputError(expected="a date", found="other text") from None
 
 
-def read_filter(query: dict[str, str], zone: Any) -> Filter:
+@dataclass(frozen=True)
+class Asked:
+    """What a page of events shows; without ``intents`` only what came of them."""
+
+    filter: Filter
+    intents: bool = False
+
+
+def read_filter(query: dict[str, str], zone: Any) -> Asked:
     """Return the filter that a form's fields ask for; the end day belongs to the period."""
     texts = {n: query[n].strip()[:MAX_FILTER] for n in TEXTS if query.get(n, "").strip()}
     until = parse_day(query.get("to", ""), zone)
-    return Filter(
+    found = Filter(
         since=parse_day(query.get("from", ""), zone),
         until=until + timedelta(days=1) if until else None,
         break_glass=True if query.get("emergency") else None,
-        phase=None if query.get("intents") else "outcome_or_event",
         **texts,
     )
+    return Asked(found, bool(query.get("intents")))
 
 
-def search(
-    log: Any, wanted: Filter, limit: int, before: int | None, after: int | None
-) -> list[Row]:
-    """Search; without intents two phases are asked for and put together in order."""
-    if wanted.phase != "outcome_or_event":
-        found: list[Row] = log.index.search(wanted, limit=limit, before=before, after=after)
-        return found
+def search(log: LogReader, asked: Asked, limit: int, key: int | None, *, newer: bool) -> list[Row]:
+    """Return matching rows: older than ``key``, newest first, or newer than it, oldest first.
+
+    Intents are left out here rather than by the index: nearly every filter has an index of its
+    own that gives rows in order, and "not an intent" would make it read all of them.
+    """
     rows: list[Row] = []
-    for phase in ("outcome", "event"):
-        asked = Filter(**{**wanted.__dict__, "phase": phase})
-        rows += log.index.search(asked, limit=limit, before=before, after=after)
-    rows.sort(key=lambda r: r.key if after is not None else -r.key)
-    return rows[:limit]
+    while True:
+        side = {"after": key} if newer else {"before": key}
+        found = log.index.search(asked.filter, limit=2 * limit, **side)
+        rows += [row for row in found if asked.intents or row.phase != "intent"]
+        if len(rows) >= limit or len(found) < 2 * limit:
+            return rows[:limit]
+        key = found[-1].key
 
 
 def _key(text: str | None) -> int | None:
@@ -67,7 +77,8 @@ def events(visit: Reader) -> Response:
     """Show a page of events."""
     console, own = visit.console, visit.console.settings.console
     query = {k: v for k, v in visit.request.query_params.items() if v}
-    wanted = read_filter(query, console.zone)
+    asked = read_filter(query, console.zone)
+    wanted = asked.filter
     before, after = _key(query.get("before")), _key(query.get("after"))
     given = [n for n in (*TEXTS, "from", "to", "emergency") if query.get(n)]
     detail: dict[str, Any] = {"filters": ",".join(given)}
@@ -75,7 +86,8 @@ def events(visit: Reader) -> Response:
     detail |= {f"by_{n}": query[n][:10] for n in ("from", "to") if n in given}
     visit.scribe.event("console.view_events", patient=wanted.patient, detail=detail)
     with reading(console.home, own) as log:
-        rows = search(log, wanted, own.page_rows + 1, before, after)
+        key, newer_side = (before, False) if after is None else (after, True)
+        rows = search(log, asked, own.page_rows + 1, key, newer=newer_side)
         choices = {
             "action": log.index.values("action", limit=300),
             "user": log.index.values("user", limit=300),
