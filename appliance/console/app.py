@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +28,7 @@ from appliance.console.pages import (
     users,
     witness,
 )
+from appliance.console.reading import FlagBoard
 from appliance.console.sessions import Sessions
 from appliance.console.store import UserStore
 from appliance.console.verification import Run, Verifier, run_process
@@ -60,6 +62,7 @@ def make_console(  # noqa: PLR0913 - what a console is made of; tests pass twins
         gate=Gate(store, own, ticking),
         verifier=Verifier(home, ticking, runner),
         secure=secure,
+        board=FlagBoard(own, ZoneInfo(own.timezone)),
     )
 
 

@@ -20,7 +20,7 @@ from appliance.console import i18n, labels
 from appliance.console.accounts import ROLES, User, may, require
 from appliance.console.journal import Scribe, scribe_for
 from appliance.console.login import Gate
-from appliance.console.reading import item_of
+from appliance.console.reading import FlagBoard, item_of
 from appliance.console.sessions import Session, Sessions, csrf_fits
 from appliance.console.store import UserStore
 from appliance.console.verification import Verifier
@@ -51,6 +51,7 @@ class Console:
     gate: Gate
     verifier: Verifier
     secure: bool
+    board: FlagBoard
     deciding: threading.Lock = field(default_factory=threading.Lock)
     environments: dict[str, Environment] = field(default_factory=dict)
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Final
 
 from appliance.audit.evidence import Part
 from appliance.audit.index import Filter, Index, Row
@@ -23,6 +23,7 @@ from appliance.core.home import Home
 from appliance.core.settings.console import ConsoleSettings
 
 BATCH: Final = 5000
+SETTLED: Final = timedelta(hours=1)  # after midnight; the checkpoint follows an entry in seconds
 _ITEM = re.compile(r"e([1-9][0-9]{0,5})n(0|[1-9][0-9]{0,12})\Z")
 
 
@@ -48,6 +49,41 @@ class Proven:
     verdict: Verdict
     origin: str
     witnesses: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class DayFlags:
+    """The flags of a day, and whether there were more accesses than are looked at."""
+
+    flags: tuple[Flag, ...] = ()
+    cut: bool = False
+
+
+class FlagBoard:
+    """The flags of the last days. A day that is over changes no more and is worked out once."""
+
+    def __init__(self, settings: ConsoleSettings, zone: tzinfo) -> None:
+        self.settings = settings
+        self.zone = zone
+        self._over: dict[date, DayFlags] = {}
+
+    def of_day(self, log: LogReader, day: date, now: datetime) -> DayFlags:
+        """Return the flags of one local day."""
+        kept = self._over.get(day)
+        if kept is None:
+            kept = log.flags(day, self.zone)
+            if day_bounds(day.isoformat(), self.zone)[1] + SETTLED < now:
+                self._over[day] = kept
+                for old in sorted(self._over)[: -2 * self.settings.flag_days]:
+                    self._over.pop(old, None)
+        return kept
+
+    def recent(self, log: LogReader, now: datetime) -> DayFlags:
+        """Return the flags of the days that are looked at, newest day first."""
+        today = now.astimezone(self.zone).date()
+        days = [today - timedelta(days=back) for back in range(self.settings.flag_days)]
+        found = [self.of_day(log, day, now) for day in days]
+        return DayFlags(tuple(f for d in found for f in d.flags), any(d.cut for d in found))
 
 
 class LogReader:
@@ -86,16 +122,18 @@ class LogReader:
             found += self.index.search(wanted, limit=limit)
         return sorted(found, key=lambda r: -r.key)[:limit]
 
-    def flags(self, since: datetime, until: datetime | None, zone: Any) -> tuple[list[Flag], bool]:
-        """Return the flags of a period, and whether there was more than may be looked at."""
+    def flags(self, day: date, zone: tzinfo) -> DayFlags:
+        """Return the flags of a local day, looking at its newest accesses up to the bound."""
+        since, until = day_bounds(day.isoformat(), zone)
         rows: list[Row] = []
         limit = self.settings.flag_rows
         for action in self._access_actions():
             room = limit - len(rows) + 1
-            if room <= 0:
-                break
-            rows += self.index.search(Filter(since=since, until=until, action=action), limit=room)
-        return find_flags(rows[:limit], self.settings, zone), len(rows) > limit
+            if room > 0:
+                asked = Filter(since=since, until=until, action=action)
+                rows += self.index.search(asked, limit=room)
+        found = find_flags(rows[:limit], self.settings, zone)
+        return DayFlags(tuple(found), len(rows) > limit)
 
     def access_keys(self, since: datetime, until: datetime) -> list[int]:
         """Return the keys of the accesses of a period, oldest first, within the sample's bound."""
@@ -176,7 +214,7 @@ def reading(home: Home, settings: ConsoleSettings) -> Iterator[LogReader]:
         yield LogReader(home, index, settings)
 
 
-def day_bounds(day: str, zone: Any, days: int = 1) -> tuple[datetime, datetime]:
-    """Return the beginning and the end of ``days`` local days; raises ``ValueError``."""
+def day_bounds(day: str, zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return the beginning and the end of a local day; raises ``ValueError``."""
     start = datetime.fromisoformat(day).replace(tzinfo=zone)
-    return start, start + timedelta(days=days)
+    return start, start + timedelta(days=1)

@@ -99,7 +99,7 @@ def _waiting(visit: Visit, log: LogReader, now: datetime) -> dict[str, int]:
     for row in log.emergencies(since, limit=own.queue_rows):
         state = states.get(item_of(row.log, row.n))
         found["emergency"] += state is None or state.state == "open"
-    flags, _ = log.flags(now - timedelta(days=own.flag_days), None, visit.console.zone)
+    flags = visit.console.board.recent(log, now).flags
     found["flags"] = sum(f.id not in states or states[f.id].state == "open" for f in flags)
     found["sign_off"] = sum(s.state == "reviewed" for s in states.values())
     found["follow_up"] = sum(s.state == "follow_up" for s in states.values())

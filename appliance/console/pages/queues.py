@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form
@@ -15,7 +15,7 @@ from appliance.console.context import Visit, allowed, check_csrf
 from appliance.console.flags import Flag
 from appliance.console.pages.entry import acts_of
 from appliance.console.pages.events import parse_day
-from appliance.console.reading import LogReader, day_bounds, item_of, place_of_item, reading
+from appliance.console.reading import LogReader, item_of, place_of_item, reading
 from appliance.console.reviews import (
     DECISIONS,
     DETERMINATIONS,
@@ -87,16 +87,13 @@ def flags(visit: Reader, show: str = "open") -> Response:
     console, own = visit.console, visit.console.settings.console
     show = show if show in {"open", "all"} else "open"
     visit.scribe.event("console.view_flags", detail={"show": show})
-    today = console.clock.now().astimezone(console.zone).date()
-    first = (today - timedelta(days=own.flag_days - 1)).isoformat()
-    since, _ = day_bounds(first, console.zone)
     with reading(console.home, own) as log:
         states = log.states()
-        found, cut = log.flags(since, None, console.zone)
-    lines = [(flag, states.get(flag.id, ItemState())) for flag in found]
+        found = console.board.recent(log, console.clock.now())
+    lines = [(flag, states.get(flag.id, ItemState())) for flag in found.flags]
     if show == "open":
         lines = [(flag, state) for flag, state in lines if state.waits]
-    return visit.page("flags.html", lines=lines, cut=cut, show=show, own=own)
+    return visit.page("flags.html", lines=lines, cut=found.cut, show=show, own=own)
 
 
 @router.get("/flags/{day}/{ident}")
@@ -126,10 +123,10 @@ def flag(visit: Reader, day: str, ident: str) -> Response:
 
 def _find_flag(visit: Visit, log: LogReader, day: str, ident: str) -> Flag:
     try:
-        since, until = day_bounds(day, visit.console.zone)
+        local = date.fromisoformat(day)
     except ValueError:
         raise ConsoleInputError(expected="a date", found="other text") from None
-    for found in log.flags(since, until, visit.console.zone)[0]:
+    for found in visit.console.board.of_day(log, local, visit.console.clock.now()).flags:
         if found.id == ident:
             return found
     raise InputMissingError(expected="a flag of that day", found="none")

@@ -99,7 +99,10 @@ class ConsoleSettings(Section):
         7, ge=1, le=60, description="Days back that are looked at for flags; the weekly round."
     )
     flag_rows: int = Field(
-        20_000, ge=100, description="Accesses looked at for flags at most; some 100 ms of work."
+        20_000,
+        ge=100,
+        description="Accesses of a day looked at for flags at most; half a second of work, once "
+        "for each day that is over.",
     )
     flag_actions: tuple[str, ...] = Field(
         ("gateway.", "emergency.", "data.", "knowledge.search", "records."),
