@@ -13,6 +13,7 @@ from typing import Any
 
 import pyotp
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from starlette.testclient import TestClient
 
 from appliance.audit import wire
@@ -28,6 +29,16 @@ from appliance.core.errors import ApplianceError
 from appliance.core.home import Home
 from appliance.core.settings import Settings
 
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 PASSWORD = "um lago azul ao norte"
 PEOPLE: dict[str, Role] = {
     "revisora": "reviewer",
@@ -210,3 +221,12 @@ def make_world(home: Home, run: Callable[[], dict[str, Any]] | None = None) -> I
         time.sleep(0.02)
     sink.close()
     stop_writer(home)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
