@@ -1,0 +1,21 @@
+#!/bin/sh
+# Runs a command in a throwaway copy of this machine's root: an overlay in memory, in namespaces of
+# its own. Kernel settings and devices cannot be changed from it; nothing of it is left.
+#   overlay.sh FOLDER PROJECT COMMAND...
+set -eu
+folder=$1
+project=$2
+shift 2
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$folder"
+mkdir "$folder/upper" "$folder/work" "$folder/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$folder/root"
+mount --bind "$project" "$folder/root$project"
+mount -t proc proc "$folder/root/proc"
+mount --bind "$folder/root/proc/sys" "$folder/root/proc/sys"
+mount -o remount,ro,bind "$folder/root/proc/sys"
+mount --rbind /dev "$folder/root/dev"
+mount -t sysfs -o ro sysfs "$folder/root/sys"
+mount -t tmpfs tmpfs "$folder/root/run"
+mount -t tmpfs tmpfs "$folder/root/tmp"
+exec chroot "$folder/root" "$@"
