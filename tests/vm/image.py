@@ -149,6 +149,9 @@ def finish(root: Path) -> None:
     link = wants / "proof.service"
     link.unlink(missing_ok=True)
     link.symlink_to("../proof.service")
+    # The roles start the engine; a blank machine has none.
+    for unit in ("docker.service", "docker.socket", "containerd.service"):
+        subprocess.run(["systemctl", "--root", str(root), "--quiet", "disable", unit], check=False)
     (root / "usr/sbin/policy-rc.d").unlink(missing_ok=True)
     subprocess.run(["chroot", str(root), "update-initramfs", "-u", "-k", "all"], check=True)
 
