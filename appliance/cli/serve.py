@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(0, 65_535), help="TCP port; 0 takes a free one.")
 @click.option(
     "--engine",
-    type=click.Choice(["embedded", "llama-server", "upstream"]),
+    type=click.Choice(["embedded", "llama-server", "attached", "upstream"]),
     help="The engine (default: inference.engine).",
 )
 @json_option

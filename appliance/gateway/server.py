@@ -59,7 +59,7 @@ def registry_sources(home: Home, settings: Settings) -> Sources:
     store = ModelStore(home)
 
     def load(content: str) -> Engine:
-        return open_engine(registered(store, content), settings.inference, home.run)
+        return open_engine(registered(store, content), settings.inference, home)
 
     return Sources(AuditPromoted(home), load)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -30,32 +30,51 @@ from appliance.inference.template import Template
 FINISH: dict[str, Finish] = {"eos": "stop", "word": "stop", "limit": "length"}
 
 
-class LlamaServerEngine:
+class Server(Protocol):
+    """A ``llama-server`` on a Unix socket, whoever started it."""
+
+    socket: str
+
+    def healthy(self) -> bool:
+        """Say whether it answers with the model loaded."""
+        ...
+
+    def stop(self) -> None:
+        """Free the model; safe to call again."""
+        ...
+
+
+class SocketEngine:
     """Speaks the native ``/completion`` with tokens, so no template of the server is in play."""
 
     def __init__(
         self,
-        folder: Path,
-        files: ModelFiles,
+        identity: Identity,
+        server: Server,
         template: Template,
         settings: InferenceSettings,
-        clock: Clock,
+        on_answer: Callable[[httpx.Response], None] | None = None,
     ) -> None:
-        """Check the files, start the server in ``folder`` and wait until it is ready."""
-        files.verify()
-        self.identity = Identity("llama-server", files.base_hash, files.adapter_hash, template.hash)
+        """Speak to ``server``, which is ready; ``settings`` are those that fit the files.
+
+        ``on_answer`` sees the head of every answer before its content is read; it may refuse it.
+        """
+        self.identity = identity
         self.slots = settings.parallel_requests
-        fitting = files.fitting(settings)
-        self.context_tokens = fitting.context_tokens
+        self.context_tokens = settings.context_tokens
         self._template = template
-        self.process = LlamaServerProcess(folder, files, fitting, clock)
-        self.process.start()
+        self._server = server
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=self.process.socket),
+            transport=httpx.HTTPTransport(uds=server.socket),
             base_url="http://engine",
             timeout=settings.silence_timeout_s,
+            event_hooks={"response": [on_answer] if on_answer else []},
         )
-        self._begin = self._tokens("", special=False, begin=True)
+        try:
+            self._begin = self._tokens("", special=False, begin=True)
+        except EngineUnavailableError:
+            self.close()
+            raise
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """Return the tokens of ``text``; special tokens in it are plain text by default."""
@@ -113,12 +132,32 @@ class LlamaServerEngine:
 
     def ready(self) -> bool:
         """Say whether the server answers and the model is loaded."""
-        return self.process.healthy()
+        return self._server.healthy()
 
     def close(self) -> None:
         """Stop the server."""
         self._http.close()
-        self.process.stop()
+        self._server.stop()
+
+
+class LlamaServerEngine(SocketEngine):
+    """A ``llama-server`` that is a child of this process."""
+
+    def __init__(
+        self,
+        folder: Path,
+        files: ModelFiles,
+        template: Template,
+        settings: InferenceSettings,
+        clock: Clock,
+    ) -> None:
+        """Check the files, start the server in ``folder`` and wait until it is ready."""
+        files.verify()
+        fitting = files.fitting(settings)
+        self.process = LlamaServerProcess(folder, files, fitting, clock)
+        self.process.start()
+        identity = Identity("llama-server", files.base_hash, files.adapter_hash, template.hash)
+        super().__init__(identity, self.process, template, fitting)
 
 
 def request_body(

@@ -11,6 +11,7 @@ from pathlib import Path
 from appliance.core.clock import Clock, SystemClock
 from appliance.core.durable import os_errors
 from appliance.core.errors import ModelHashMismatchError
+from appliance.core.home import Home
 from appliance.core.settings.inference import InferenceSettings
 from appliance.core.settings.registry import RegistrySettings
 from appliance.inference.engine import Engine, ScoringEngine
@@ -59,25 +60,25 @@ def registered(store: ModelStore, content: str) -> Registered:
 
 
 def open_engine(
-    what: Registered, settings: InferenceSettings, run: Path, clock: Clock | None = None
+    what: Registered, settings: InferenceSettings, home: Home, clock: Clock | None = None
 ) -> Engine:
-    """Return the engine that the settings name, loaded; ``run`` is the home's run folder."""
+    """Return the engine that the settings name, loaded."""
     if settings.engine == "embedded":
         return open_embedded(what, settings)
     if settings.engine == "upstream":
         from appliance.inference.upstream import UpstreamEngine
 
         return UpstreamEngine(what.files.base_hash, settings, adapter_hash=what.files.adapter_hash)
+    time = clock or SystemClock()
+    if settings.engine == "attached":
+        from appliance.inference.attached import AttachedEngine
+
+        return AttachedEngine(what.files, what.template, settings, home.models, time)
     from appliance.inference.llama_server import LlamaServerEngine
 
-    _sweep(run)
-    return LlamaServerEngine(
-        run / f"{ENGINE_FOLDER}{os.getpid()}",
-        what.files,
-        what.template,
-        settings,
-        clock or SystemClock(),
-    )
+    _sweep(home.run)
+    folder = home.run / f"{ENGINE_FOLDER}{os.getpid()}"
+    return LlamaServerEngine(folder, what.files, what.template, settings, time)
 
 
 def _sweep(run: Path) -> None:

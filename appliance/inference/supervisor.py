@@ -61,6 +61,15 @@ def find_server(settings: InferenceSettings) -> Path:
     return Path(found)
 
 
+def answers(socket: str) -> bool:
+    """Ask ``/health`` on a Unix socket: true once the model is loaded."""
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as client:
+            return client.get("http://engine/health", timeout=2.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
 class LlamaServerProcess:
     """The child process and the thread that watches it.
 
@@ -118,13 +127,7 @@ class LlamaServerProcess:
 
     def healthy(self) -> bool:
         """Ask the child's ``/health``: true once the model is loaded."""
-        if self.pid is None:
-            return False
-        try:
-            with httpx.Client(transport=httpx.HTTPTransport(uds=self.socket)) as client:
-                return client.get("http://engine/health", timeout=2.0).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+        return self.pid is not None and answers(self.socket)
 
     def stop(self) -> None:
         """End the child: asked first, then made to."""

@@ -9,7 +9,8 @@ it does. There is no network in this container and nothing listens on one.
 
 ``wanted.json``: ``{"base": "NAME", "base_sha256": "...", "adapter": "NAME", "adapter_sha256":
 "...", "inference": {...}}``; the adapter may be absent, ``inference`` holds settings of the
-``[inference]`` table.
+``[inference]`` table. ``state.json``: ``{"state": "...", "reason": "...", "wanted": SHA-256 of the
+``wanted.json`` it is about, "base_sha256": "...", "adapter_sha256": "..."}``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from appliance.core.canonical import sha256_hex
 from appliance.core.durable import write_json
 from appliance.core.errors import ApplianceError, ToolMissingError
 from appliance.core.settings.inference import InferenceSettings
@@ -71,12 +73,13 @@ class Engine:
     """The child and what it serves."""
 
     wanted: Wanted | None = None
+    digest: str = ""
     child: subprocess.Popen[bytes] | None = None
     stopping: bool = False
 
     def say(self, state: str, reason: str = "") -> None:
         """Tell the gateway (and people) what goes on."""
-        value: dict[str, Any] = {"state": state, "reason": reason}
+        value: dict[str, Any] = {"state": state, "reason": reason, "wanted": self.digest}
         if self.wanted is not None:
             value["base_sha256"] = self.wanted.base_sha256
             value["adapter_sha256"] = self.wanted.adapter_sha256
@@ -151,6 +154,7 @@ def run(engine: Engine) -> None:
 
 def _change(engine: Engine, data: bytes) -> None:
     engine.wanted = None
+    engine.digest = sha256_hex(data) if data else ""
     if not data:
         engine.say("idle")
         return

@@ -13,10 +13,16 @@ from appliance.core.settings.section import Section
 class InferenceSettings(Section):
     """The ``[inference]`` table of ``appliance.toml``."""
 
-    engine: Literal["embedded", "llama-server", "upstream"] = Field(
+    engine: Literal["embedded", "llama-server", "attached", "upstream"] = Field(
         "embedded",
         description="Which engine answers: embedded needs nothing else and runs one request at a "
-        "time; llama-server batches many; upstream is another OpenAI-compatible server.",
+        "time; llama-server batches many; attached is llama-server in the inference container; "
+        "upstream is another OpenAI-compatible server.",
+    )
+    attached_folder: Path = Field(
+        Path("/run/engine"),
+        description="The folder shared with the inference container; only used with engine = "
+        "'attached'. The gateway says there which model is wanted and finds the socket there.",
     )
     context_tokens: int = Field(
         2048,
