@@ -33,10 +33,20 @@ def parse_day(text: str, zone: Any) -> datetime | None:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a page of events shows; without ``intents`` only what came of them."""
+    """What a page of events shows.
+
+    Without ``intents`` only what came of them; with ``quiet`` nothing that the console wrote.
+    """
 
     filter: Filter
     intents: bool = False
+    quiet: bool = False
+
+    def shows(self, row: Row) -> bool:
+        """Say whether a matching row stands on the page."""
+        return (self.intents or row.phase != "intent") and not (
+            self.quiet and row.component == "console"
+        )
 
 
 def read_filter(query: dict[str, str], zone: Any) -> Asked:
@@ -49,7 +59,7 @@ def read_filter(query: dict[str, str], zone: Any) -> Asked:
         break_glass=True if query.get("emergency") else None,
         **texts,
     )
-    return Asked(found, bool(query.get("intents")))
+    return Asked(found, bool(query.get("intents")), bool(query.get("quiet")))
 
 
 def search(log: LogReader, asked: Asked, limit: int, key: int | None, *, newer: bool) -> list[Row]:
@@ -62,7 +72,7 @@ def search(log: LogReader, asked: Asked, limit: int, key: int | None, *, newer: 
     while True:
         side = {"after": key} if newer else {"before": key}
         found = log.index.search(asked.filter, limit=2 * limit, **side)
-        rows += [row for row in found if asked.intents or row.phase != "intent"]
+        rows += [row for row in found if asked.shows(row)]
         if len(rows) >= limit or len(found) < 2 * limit:
             return rows[:limit]
         key = found[-1].key
