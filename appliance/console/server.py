@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import uvicorn
 from appliance.audit.client import connect
 from appliance.audit.recorder import Recorder, operating_user
 from appliance.console.app import create_app, make_console
+from appliance.console.store import exports_folder
+from appliance.core.durable import sweep_temporaries
 from appliance.core.errors import ConsoleInsecureError, HomeUnusableError
 from appliance.core.home import Home
 from appliance.core.settings import Settings
@@ -55,12 +58,13 @@ def serve(  # noqa: PLR0913, PLR0917 - where to listen and how
         ) from error
     sink = connect(home)
     recorder = Recorder(sink, "console", user=operating_user())
+    sweep_temporaries(exports_folder(home))
     console = make_console(home, settings, sink, secure=secure)
     recorder.event("console.started", detail={"tls": secure, "port": listening.getsockname()[1]})
     shown = f"[{host}]" if ":" in host else host
     announce(f"{'https' if secure else 'http'}://{shown}:{listening.getsockname()[1]}/")
     config = uvicorn.Config(
-        create_app(console),
+        create_app(console, hosts=(host,)),
         log_level="critical",  # a traceback could repeat what was typed
         access_log=False,
         server_header=False,
@@ -69,6 +73,9 @@ def serve(  # noqa: PLR0913, PLR0917 - where to listen and how
         ssl_keyfile=key,
         timeout_graceful_shutdown=10,
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again when it has stopped; the log must still hear of it.
+        signal.signal(number, lambda *_: None)
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:

@@ -26,6 +26,11 @@ def console_folder(home: Home) -> Path:
     return home.root / "console"
 
 
+def exports_folder(home: Home) -> Path:
+    """Return where evidence lies while it is handed over."""
+    return console_folder(home) / "exports"
+
+
 class UserStore:
     """The accounts of one home."""
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form
-from fastapi.responses import Response
+from fastapi.responses import FileResponse, Response
+from starlette.background import BackgroundTask
 
 from appliance.audit.evidence import Question
-from appliance.audit.officer import Officer, let_sign, logs_of, utc
+from appliance.audit.officer import Officer, logs_of, utc
 from appliance.audit.pseudonym import Pseudonyms, is_pseudonym
 from appliance.console.context import Visit, allowed, check_csrf
 from appliance.console.pages.events import parse_day
+from appliance.console.store import exports_folder
+from appliance.core.durable import TEMP_PREFIX
 from appliance.core.errors import ConsoleInputError
 
 router = APIRouter()
@@ -65,24 +69,28 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter a field of the form
     detail = {"what": what, "from": first[:10], "to": last[:10]}
     pseudonym = str(where["patient"][0]) if "patient" in where else None
     scribe = visit.scribe
-    with (
-        scribe.action("console.export", patient=pseudonym, detail=detail) as act,
-        tempfile.TemporaryDirectory(dir=console.home.run) as folder,
-    ):
-        target = Path(folder) / "evidence.zip"
-        officer = Officer(console.home, console.settings.audit, scribe.recorder, console.clock)
-        asked = Question(utc(since), until, where)
-        made = officer.evidence(asked, "inclusion" if kind == "inclusion" else "complete", target)
-        act.detail.update(sha256=made["sha256"], matches=made["matches"])
-        data = target.read_bytes()
-    let_sign(console.home)
-    name = (
-        f"evidencias-{first[:10]}.zip"
-        if visit.language == "pt-BR"
-        else f"evidence-{first[:10]}.zip"
+    place = exports_folder(console.home)
+    place.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=place))
+    target = folder / "evidence.zip"
+    try:
+        with scribe.action("console.export", patient=pseudonym, detail=detail) as act:
+            officer = Officer(console.home, console.settings.audit, scribe.recorder, console.clock)
+            asked = Question(utc(since), until, where)
+            made = officer.evidence(
+                asked, "inclusion" if kind == "inclusion" else "complete", target
+            )
+            act.detail.update(sha256=made["sha256"], matches=made["matches"])
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    stem = "evidencias" if visit.language == "pt-BR" else "evidence"
+    return FileResponse(
+        target,
+        media_type=TYPE,
+        filename=f"{stem}-{first[:10]}.zip",
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(data, media_type=TYPE, headers=headers)
 
 
 def _where(visit: Visit, what: str, who: str, patient: str) -> dict[str, list[str | bool]]:

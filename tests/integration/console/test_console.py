@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import time
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyotp
 import pytest
+from starlette.testclient import TestClient
 
 from appliance.audit.client import connect
 from appliance.audit.index import Filter
 from appliance.audit.officer import let_sign
 from appliance.console import credentials
+from appliance.console.app import create_app
 from appliance.console.reading import reading
 
 if TYPE_CHECKING:
     import zipfile
 
+PASSWORD = "um lago azul ao norte"
 READ = ["/", "/?chart=hour", "/events", "/emergency", "/flags?show=all", "/samples", "/decisions"]
 
 
@@ -375,12 +379,39 @@ def test_evidence_for_a_patient_by_record_number(world: Any) -> None:
     assert answer.headers["content-type"] == "application/zip", answer.text
     with as_zip(answer.content) as archive:
         accesses = archive.read("accesses.ndjson").decode()
-        assert b"PRONT" not in b"".join(
-            archive.read(n) for n in archive.namelist() if "README" not in n and n.endswith("json")
-        )
+        assert not any(b"PRONT-0042" in archive.read(name) for name in archive.namelist())
     assert accesses.count(world.patient) == len(accesses.splitlines()) >= 13
     outcome = said(world, "console.export")[-1]
     assert outcome["patient"] == world.patient
-    import hashlib
-
+    assert not list((world.home.root / "console" / "exports").iterdir())
     assert outcome["detail"]["sha256"] == hashlib.sha256(answer.content).hexdigest()
+
+
+def test_over_tls_the_cookie_is_secure_and_strict(world: Any) -> None:
+    world.console.secure = True
+    client = TestClient(create_app(world.console), base_url="https://localhost")
+    pre = re.search(r'name="pre" value="([^"]+)"', client.get("/login").text)
+    assert pre
+    form = {"name": "auditora", "password": PASSWORD, "code": world.codes.code("auditora")}
+    answer = client.post("/login", data={**form, "pre": pre[1]}, follow_redirects=False)
+    assert answer.status_code == 303
+    cookie = next(c for c in answer.headers.get_list("set-cookie") if "session" in c)
+    assert cookie.startswith("__Host-session=")
+    for part in ("HttpOnly", "Secure", "SameSite=strict", "Path=/"):
+        assert part in cookie
+    assert "Domain" not in cookie
+    assert "max-age" in answer.headers["strict-transport-security"]
+
+
+def test_a_log_in_form_of_another_browser_is_refused(world: Any) -> None:
+    one, two = world.client(), world.client()
+    pre = re.search(r'name="pre" value="([^"]+)"', one.get("/login").text)
+    assert pre
+    two.get("/login")
+    form = {"name": "auditora", "password": PASSWORD, "code": world.codes.code("auditora")}
+    assert two.client.post("/login", data={**form, "pre": pre[1]}).status_code == 403
+
+
+def test_a_foreign_host_name_is_refused(world: Any) -> None:
+    client = TestClient(create_app(world.console), base_url="http://rebind.example")
+    assert client.get("/login").status_code == 400
