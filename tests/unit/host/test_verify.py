@@ -249,11 +249,7 @@ SPOILT: list[tuple[str, str, Callable[[FixedMachine], None]]] = [
             {
                 "/sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de\n",
                 "/sys/bus/pci/devices/0000:01:00.0/class": "0x030000\n",
-    (
-        "a registry over plain HTTP",
-        "engine",
-        info(RegistryConfig={"InsecureRegistryCIDRs": ["10.0.0.0/8"]}),
-    ),
+                "/proc/driver/nvidia/version": "NVIDIA UNIX x86_64 Kernel Module 580.65.06",
             }
         ),
     ),
