@@ -4,8 +4,10 @@
     sha256sum verify_bundle.py                 # compare with the paper first
     python3 -I verify_bundle.py MEDIUM --fingerprint "ab12 cd34 ..." --date 2026-06-01
 
-It reads MEDIUM, runs nothing from it and writes nothing. Exit code 0: every byte is signed and
-nothing else lies there. 1: no. 2: used wrongly. What it checks, in the order of TUF 5.3 to 5.7:
+It reads MEDIUM and runs nothing from it. It writes nothing, unless --into names an empty folder:
+then, after VERIFIED, what a first installation needs (no weights, no images), each block proven
+again by the read that copies it. Exit code 0: every byte is signed and nothing else lies there.
+1: no. 2: used wrongly. What it checks, in the order of TUF 5.3 to 5.7:
 the root whose SHA-256 is on paper, each newer root (signed by the threshold of the one before
 and by its own), timestamp, snapshot, targets (signatures, hashes, versions, dates), then the
 length and SHA-256 of every block, then that no file, link or device lies there unlisted.
@@ -13,7 +15,7 @@ length and SHA-256 of every block, then that no file, link or device lies there 
 
 # One file that people read before they trust it: prints, plain os calls, numbers of the RFC,
 # and no syntax newer than Python 3.9, so that any rescue system can run it.
-# ruff: noqa: T201, PLR2004, PTH114, PTH118, PTH123, PTH208, DTZ007, UP017, ICN001, B905
+# ruff: noqa: T201, PLR2004, PTH103, PTH110, PTH114, PTH118, PTH120, PTH123, PTH208, DTZ007, UP017, ICN001, B905
 
 from __future__ import annotations
 
@@ -382,6 +384,42 @@ def _walk_error(error: OSError) -> None:
     raise RefusedError(f"a folder cannot be listed: {error.strerror}")
 
 
+def copy_block(medium: Medium, block: tuple[str, int, str, str], out: Any) -> None:
+    """Copy one block to ``out``; the bytes that are written are the bytes that were hashed."""
+    path, length, wanted, what = block
+    with opened(medium.root, path) as stream:
+        data = b""
+        while len(data) < length and (piece := stream.read(min(STEP, length - len(data)))):
+            data += piece
+    if len(data) != length or hashlib.sha256(data).hexdigest() != wanted:
+        raise RefusedError(f"{what} changed while it was copied; nothing of it may be used")
+    out.write(data)
+
+
+def take(medium: Medium, listing: dict[str, Any], into: str) -> None:
+    """Write what a first installation needs below ``into``: content/ and metadata/targets.json."""
+    if os.path.exists(into) and os.listdir(into):
+        raise RefusedError("the folder of --into is not empty: " + ascii(into))
+    files = 0
+    for path, target in sorted(listing.items()):
+        if path.startswith(("models/", "images/")) and path.endswith(
+            (".tar", ".gguf", ".safetensors")
+        ):
+            continue
+        if target.get("custom", {}).get("absent"):
+            raise RefusedError("a difference medium; a first installation needs a whole one")
+        name = os.path.join(into, "content", check_path(path))
+        os.makedirs(os.path.dirname(name), mode=0o755, exist_ok=True)
+        with open(name, "xb") as out:
+            for block in blocks({path: target}):
+                copy_block(medium, block, out)
+        files += 1
+    os.makedirs(os.path.join(into, "metadata"), mode=0o755)
+    with open(os.path.join(into, "metadata", "targets.json"), "xb") as out:
+        out.write(json.dumps({"signed": {"targets": listing}}, sort_keys=True).encode())
+    print(f"{files} files written to {into}")
+
+
 def run(options: argparse.Namespace) -> int:
     """Verify and print; return the exit code."""
     if options.date:
@@ -394,7 +432,8 @@ def run(options: argparse.Namespace) -> int:
     print("root fingerprint:", " ".join(first[i : i + 4] for i in range(0, 64, 4)))
     print("judged on:", now.date(), "(given)" if options.date else "(this machine's clock)")
     try:
-        wanted_blocks = list(blocks(targets(medium, root)))
+        listing = targets(medium, root)
+        wanted_blocks = list(blocks(listing))
     except (KeyError, TypeError, AttributeError):
         raise RefusedError("the signed lists cannot be read") from None
     seen, total, bad = set(), 0, 0
@@ -419,6 +458,8 @@ def run(options: argparse.Namespace) -> int:
         print("NOT YET TRUSTED: compare the fingerprint with the paper and give it: --fingerprint")
         return 1
     print("VERIFIED")
+    if options.into:
+        take(medium, listing, options.into)
     return 0
 
 
@@ -428,10 +469,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("medium")
     parser.add_argument("--fingerprint", help="the root's SHA-256 from paper")
     parser.add_argument("--date", help="today's date, YYYY-MM-DD, from a clock you trust")
+    parser.add_argument("--into", help="an empty folder for what a first installation needs")
     try:
         return run(parser.parse_args(arguments))
     except RefusedError as error:
         print("REFUSED:", error)
+        return 1
+    except OSError as error:
+        print("REFUSED:", error.strerror, "at", ascii(error.filename))
         return 1
 
 
