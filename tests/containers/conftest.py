@@ -26,7 +26,7 @@ from appliance.bundle.images.llama import LlamaBuilder, complete
 from appliance.bundle.images.recipe import load_defaults
 from appliance.bundle.images.services import Plan
 from appliance.bundle.images.wheels import WheelHouse
-from tests.containers.container_support import CACHE, RECIPES, ROOT, archive
+from tests.containers.container_support import CACHE, RECIPES, ROOT, Neighbour, archive
 
 START_S = 60
 PARTS = "APPLIANCE_LLAMA_PARTS"  # a folder with llama-server and the wheel, compiled elsewhere
@@ -108,7 +108,7 @@ def builder(agent: Path) -> Builder:
 @pytest.fixture(scope="session")
 def built(builder: Builder) -> dict[str, dict[str, Any]]:
     """The descriptions of the images under test."""
-    return {name: builder.build(name) for name in ("base", "gateway", "inference")}
+    return {name: builder.build(name) for name in ("base", "gateway", "console", "inference")}
 
 
 @pytest.fixture(scope="session")
@@ -175,3 +175,12 @@ def service(
     for volume in plan.volumes:
         for found in docker.volumes.list(filters={"name": f"{plan.project}_{volume}"}):
             found.remove(force=True)
+
+
+@pytest.fixture
+def neighbour(
+    docker: DockerClient, loaded: dict[str, str], plan: Plan, tmp_path: Path
+) -> Neighbour:
+    """One who asks the services from beside them."""
+    ca = tmp_path / "appliance" / "tls.pem"
+    return Neighbour(docker, loaded["base"], f"{plan.project}_inside", ca)

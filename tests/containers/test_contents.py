@@ -16,7 +16,7 @@ from appliance.bundle.images.recipe import load_image
 from tests.containers.container_support import CACHE, RECIPES, archive
 
 pytestmark = pytest.mark.containers
-NAMES = ["base", "gateway", "inference"]
+NAMES = ["base", "gateway", "console", "inference"]
 SHELLS = {"sh", "bash", "dash", "busybox", "apt", "apt-get", "dpkg", "pip", "pip3", "perl"}
 
 
