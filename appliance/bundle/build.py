@@ -25,7 +25,7 @@ from appliance.bundle.model import (
     Manifest,
     entry_of,
 )
-from appliance.bundle.recipe import Recipe
+from appliance.bundle.recipe import Image, Recipe
 from appliance.bundle.sbom import licence_list, sbom
 from appliance.bundle.trust import Anchor, grouped, load_trusted
 from appliance.bundle.tufapi import Metadata, Targets
@@ -52,6 +52,7 @@ class Plan:
     sequence: int
     base: Path | None = None
     snapshot: bool = False
+    images: Path | None = None
 
 
 def collect(plan: Plan, shell: Shell, progress: Progress) -> list[Collected]:
@@ -67,12 +68,23 @@ def collect(plan: Plan, shell: Shell, progress: Progress) -> list[Collected]:
     if recipe.agent:
         found.append(agent_wheel(plan.inputs, plan.work, shell))
     progress.update(len(found), note="images, collections, models, files")
-    found += [collect_image(i, plan.inputs) for i in recipe.images]
+    found += [collect_image(i, p) for i, p in image_archives(plan)]
     found += [collect_collection(c) for c in recipe.collections]
     for model in recipe.models:
         found += collect_model(model, plan.inputs)
     for file in recipe.files:
         found += collect_file(file, plan.inputs)
+    return found
+
+
+def image_archives(plan: Plan) -> list[tuple[Image, Path]]:
+    """Return the images to take with their archives; those without a place are left out."""
+    found: list[tuple[Image, Path]] = []
+    for image in plan.recipe.images:
+        if image.path:
+            found.append((image, plan.inputs / image.path))
+        elif plan.images is not None:
+            found.append((image, plan.images / f"{image.name}.oci.tar"))
     return found
 
 
@@ -168,6 +180,7 @@ def write(
         "bytes_written": repository.written,
         "bytes_reused": repository.reused,
         "bytes_in_base": repository.left_out,
+        "images": [c.name for c, _ in hashes if c.kind == "image"],
         "base": base.id if base else None,
         "paper": {
             "root_fingerprint": grouped(trusted.anchor_fingerprint),

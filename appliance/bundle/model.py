@@ -76,11 +76,12 @@ class Step(Strict):
     """One step of activation, run in the staged version after every byte is proven.
 
     ``unpack``: ``archive`` into ``into``. ``venv``: a virtual environment at ``into`` with
-    ``packages`` from the wheels of the bundle, no index. ``command``: ``argv``, where
+    ``packages`` from the wheels of the bundle, no index. ``images``: every image of the bundle,
+    proven and given to Docker by the agent installed in ``into``. ``command``: ``argv``, where
     ``{version}`` and ``{home}`` stand for the folders.
     """
 
-    kind: Literal["unpack", "venv", "command"]
+    kind: Literal["unpack", "venv", "images", "command"]
     archive: str = ""
     into: str = ""
     packages: tuple[str, ...] = ()

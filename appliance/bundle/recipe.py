@@ -43,10 +43,14 @@ class Wheels(Strict):
 
 
 class Image(Strict):
-    """A container image as an OCI archive, made before by the image build."""
+    """A container image as an OCI archive, made before by the image build.
 
-    name: str
-    path: str
+    Without ``path`` it is ``NAME.oci.tar`` in the folder that ``--images`` names, and left out
+    when none is named: a machine can be served without containers.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    path: str = ""
     version: str = ""
 
 

@@ -73,6 +73,7 @@ def _installer(ctx: click.Context, label: str) -> Installer:
 @click.option("--snapshot-key", type=FILE, help="Default: the targets key.")
 @click.option("--timestamp-key", type=FILE, help="Default: the snapshot key.")
 @click.option("--input", "inputs", type=FOLDER, default=".", help="Where recipe paths begin.")
+@click.option("--images", type=FOLDER, help="Folder with NAME.oci.tar; none: no images.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="Kept downloads.")
 @click.option("--base", type=FOLDER, help="Make a difference bundle against this earlier one.")
 @click.option("--dated-archive", is_flag=True, help="The package archive is a dated snapshot.")
@@ -87,6 +88,7 @@ def build(  # one option a line of the help
     snapshot_key: Path | None,
     timestamp_key: Path | None,
     inputs: Path,
+    images: Path | None,
     work: Path | None,
     base: Path | None,
     dated_archive: bool,
@@ -110,7 +112,8 @@ def build(  # one option a line of the help
     opened = {p: load_signer(p, ask) for p in set(paths)}
     signers = Signers([p.read_bytes() for p in roots], *(opened[p] for p in paths))
     store = (work or out.with_name(out.name + ".work")).absolute()
-    plan = Plan(load_recipe(recipe), inputs.absolute(), store, out, sequence, base, dated_archive)
+    chosen = load_recipe(recipe)
+    plan = Plan(chosen, inputs.absolute(), store, out, sequence, base, dated_archive, images=images)
     tools = (BuildShell(store / "build.log"), SystemClock(), StderrProgress("build"))
     done = run_build(plan, signers, BundleSettings(), tools)
     emit(done, as_json=as_json, text=lambda: _built(done))

@@ -19,9 +19,8 @@ MAX_JSON = 4 << 20
 _STEP = 1 << 20
 
 
-def collect_image(image: Image, root: Path) -> Collected:
+def collect_image(image: Image, path: Path) -> Collected:
     """Check an OCI archive and describe it; its digest goes into the SBOM."""
-    path = root / image.path
     with os_errors(path):
         digest = check_archive(path)
     content = Content(

@@ -71,6 +71,16 @@ def prove_(archive: Path) -> None:
     _print({"reference": proven.reference, "image_id": proven.image_id, "layers": proven.layers})
 
 
+@images.command(name="load")
+@click.argument("archive", type=click.Path(path_type=Path))
+def load_(archive: Path) -> None:
+    """Prove an image archive, give it to Docker and compare what Docker has with it."""
+    from appliance.bundle.images import engine
+
+    proven = engine.load(engine.connect(), archive)
+    _print({"reference": proven.reference, "image_id": proven.image_id})
+
+
 def main() -> int:
     """Run; an error of the appliance prints its own words and ends with its own code."""
     try:

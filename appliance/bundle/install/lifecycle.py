@@ -96,13 +96,26 @@ class Lifecycle:
             source = self.version.content / safe_path(step.archive)
             unpack(source, self.version.work / safe_path(step.into), self.limits)
             return
-        for argv in self._venv(step) if step.kind == "venv" else [step.argv]:
+        for argv in self._commands(step):
             status = self._run(argv, self.limits.activation_timeout_s)
             if status:
                 raise ActivationFailedError(
                     expected=f"activation step {number} ({step.kind}) to end well",
                     found=f"exit status {status}; its words are in {self.log}",
                 )
+
+    def _commands(self, step: Step) -> list[tuple[str, ...]]:
+        if step.kind == "venv":
+            return self._venv(step)
+        if step.kind == "images":
+            return self._images(step)
+        return [step.argv]
+
+    def _images(self, step: Step) -> list[tuple[str, ...]]:
+        python = str(self.version.work / safe_path(step.into) / "bin" / "python")
+        load = (python, "-m", "appliance.bundle.images", "load")
+        listed = [c.path for c in self.manifest.contents if c.kind == "image"]
+        return [(*load, str(self.version.content / safe_path(path))) for path in listed]
 
     def _venv(self, step: Step) -> list[tuple[str, ...]]:
         folder = str(self.version.work / safe_path(step.into))

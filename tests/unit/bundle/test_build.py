@@ -14,9 +14,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from appliance.bundle.advisories import is_affected, load_advisories, touching
-from appliance.bundle.build import Plan, build, check_tuple
+from appliance.bundle.build import Plan, build, check_tuple, image_archives
 from appliance.bundle.collect.apt import planned_files
 from appliance.bundle.collect.common import Shell
 from appliance.bundle.collect.files import pack
@@ -102,7 +103,8 @@ def inputs(tmp_path: Path) -> Path:
 
 
 def made(inputs: Path, out: Path, world: World, **more: object) -> dict[str, object]:
-    recipe = Recipe.model_validate(RECIPE | {"version": more.pop("version", "1.0")})
+    change = {"version": more.pop("version", "1.0")} | more.pop("recipe", {})  # type: ignore[operator] # a test names the fields
+    recipe = Recipe.model_validate(RECIPE | change)
     plan = Plan(recipe, inputs, inputs.parent / "work", out, **{"sequence": 1} | more)  # type: ignore[arg-type] # a test names the fields
     shell: Shell = NoShell()
     return build(plan, world.signers(), SETTINGS, (shell, FixedClock(NOW), NoProgress()))
@@ -176,6 +178,28 @@ def test_image_with_a_damaged_layer(tmp_path: Path) -> None:
     oci(tmp_path / "i", damage=True)
     with pytest.raises(ArchiveRefusedError, match="other bytes"):
         check_archive(tmp_path / "i")
+
+
+def test_images_without_a_place_are_taken_from_the_folder_named(tmp_path: Path) -> None:
+    images = [{"name": "base", "path": "base.oci.tar"}, {"name": "gateway"}]
+    recipe = Recipe.model_validate(RECIPE | {"images": images})
+    plan = Plan(recipe, tmp_path, tmp_path, tmp_path, 1)
+    assert [p for _, p in image_archives(plan)] == [tmp_path / "base.oci.tar"]
+    plan = Plan(recipe, tmp_path, tmp_path, tmp_path, 1, images=tmp_path / "made")
+    assert image_archives(plan)[1][1] == tmp_path / "made" / "gateway.oci.tar"
+
+
+@pytest.mark.parametrize("name", ["../gateway", "a/b", "", "Gateway", "-x"])
+def test_a_name_of_an_image_that_is_a_path_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Recipe.model_validate(RECIPE | {"images": [{"name": name}]})
+
+
+def test_an_image_that_is_wanted_and_missing_stops_the_build(
+    inputs: Path, world: World, tmp_path: Path
+) -> None:
+    with pytest.raises(InputMissingError):
+        made(inputs, tmp_path / "a", world, images=tmp_path, recipe={"images": [{"name": "x"}]})
 
 
 def test_compatibility_tuple_must_be_what_was_collected() -> None:

@@ -6,7 +6,8 @@ import fcntl
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.bundle.install.lifecycle import ProcessRunner, copy_state, restore_state
+from appliance.bundle.install.lifecycle import Lifecycle, ProcessRunner, copy_state, restore_state
 from appliance.bundle.install.preflight import Facts, MachineProbe, tuple_checks
-from appliance.bundle.install.store import Store
+from appliance.bundle.install.store import Store, Version
 from appliance.bundle.install.transaction import Journal, Transaction
 from appliance.bundle.medium import FolderMedium
 from appliance.bundle.model import Manifest, entry_of, parse_manifest
@@ -25,6 +26,7 @@ from appliance.bundle.trust import Anchor, load_trusted
 from appliance.bundle.verify import verify
 from appliance.core.canonical import canonical_json
 from appliance.core.errors import (
+    ActivationFailedError,
     BundleForeignFileError,
     BundleFormatError,
     StateDamagedError,
@@ -60,6 +62,45 @@ def test_a_program_that_hangs_or_is_missing(home: Home, tmp_path: Path) -> None:
     assert runner.run(["sleep", "60"], tmp_path, tmp_path / "log", 0.2) == 124
     with pytest.raises(ToolMissingError):
         runner.run(["no-such-program"], tmp_path, tmp_path / "log", 1)
+
+
+class Noting:
+    """Runs nothing: keeps what would run."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, ...]] = []
+
+    def run(self, argv: Sequence[str], cwd: Path, log: Path, timeout: float) -> int:
+        self.ran.append(tuple(argv))
+        return int("bad.oci.tar" in argv[-1])
+
+
+@pytest.mark.parametrize(
+    ("images", "ends"), [([], []), (["one"], ["one"]), (["bad", "one"], ["bad"])]
+)
+def test_the_images_of_a_bundle_are_loaded_by_its_own_agent(
+    home: Home, tmp_path: Path, images: list[str], ends: list[str]
+) -> None:
+    version = Version(tmp_path / "v")
+    contents = [{"path": f"images/{n}.oci.tar", "kind": "image", "name": n} for n in images]
+    contents.append({"path": "docs/x", "kind": "document", "name": "x"})
+    activate = [{"kind": "images", "into": "venv"}]
+    value = MANIFEST | {"contents": contents, "lifecycle": {"activate": activate}}
+    version.content.mkdir(parents=True)
+    (version.content / "bundle.json").write_bytes(canonical_json(value))
+    runner = Noting()
+    lifecycle = Lifecycle(home, version, tmp_path / "log", runner, LIMITS)
+    refused = pytest.raises(ActivationFailedError) if "bad" in images else nullcontext()
+    with refused:
+        lifecycle.activate()
+    python = str(version.work / "venv" / "bin" / "python")
+    assert runner.ran == [
+        (
+            *(python, "-m", "appliance.bundle.images", "load"),
+            str(version.content / "images" / f"{name}.oci.tar"),
+        )
+        for name in ends
+    ]
 
 
 def test_state_is_copied_and_put_back(home: Home, tmp_path: Path) -> None:
