@@ -1,0 +1,45 @@
+#!/bin/sh
+# The agent on a bare machine, from files that verify_bundle.py proved and laid out. As root.
+# Run again it finishes what was interrupted. Nothing is fetched.
+set -eu
+umask 022
+content=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+state=/var/lib/appliance-setup
+venv=/opt/appliance/venv
+list=/etc/apt/sources.list.d/appliance.list
+
+[ "$(id -u)" = 0 ] || { echo "expected root; found $(id -un). To do: sudo sh $0" >&2; exit 1; }
+[ -f "$content/../metadata/targets.json" ] || {
+    echo "expected the signed list beside $content; found none. To do: verify_bundle.py with --into" >&2
+    exit 1
+}
+
+echo "1/4 proving the packages and making their index"
+mkdir -p "$state"
+chmod 0755 "$state"
+python3 -I "$content/playbooks/roles/apt_source/files/make_index.py" \
+    "$content/debs" "$content/../metadata/targets.json" "$state/apt"
+printf 'deb [trusted=yes] file:%s ./\n' "$state/apt" > "$list"
+
+echo "2/4 installing what the agent needs"
+only_ours() { apt-get -q -o "Dir::Etc::SourceList=$list" -o Dir::Etc::SourceParts=/dev/null "$@"; }
+only_ours update
+DEBIAN_FRONTEND=noninteractive only_ours install -y --no-install-recommends python3-venv
+
+echo "3/4 installing the agent"
+python3 -m venv "$venv"
+"$venv/bin/python" -m pip install -q --no-index --no-cache-dir --find-links "$content/wheels" hospital-ai-appliance
+for archive in "$content"/collections/*.tar.gz; do
+    [ -e "$archive" ] && tar -xzf "$archive" -C "$content/collections" --no-same-owner
+done
+
+echo "4/4 making the command appliance-setup"
+cat > /usr/local/sbin/appliance-setup <<COMMAND
+#!/bin/sh
+# The agent before the first installation; its home is $state.
+PATH=$venv/bin:\$PATH
+export PATH
+exec $venv/bin/appliance --home $state "\$@"
+COMMAND
+chmod 0755 /usr/local/sbin/appliance-setup
+echo "Done. Next: the settings (docs/it/install.md, step 5)."
