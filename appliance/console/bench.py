@@ -46,6 +46,11 @@ def _cases(log: LogReader, settings: ConsoleSettings) -> dict[str, Callable[[], 
             wanted[f"{name}, common"] = {name: common}
             wanted[f"{name}, common, last day"] = {name: common, **wanted["last day"]}
 
+    seen = {n: log.index.values(n, limit=1) for n in ("user", "model", "action")}
+    for name, values in seen.items():
+        if values:
+            wanted[f"{name}, refused"] = {name: values[0][0], "outcome": "refused"}
+
     def page(fields: dict[str, Any]) -> Callable[[], object]:
         asked = Asked(Filter(**fields))
         return lambda: search(log, asked, rows, None, newer=False)
