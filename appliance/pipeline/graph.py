@@ -12,17 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.core.canonical import value_hash
-from appliance.core.errors import ApplianceError
+from appliance.core.errors import PipelineGraphError
 
 Outputs = dict[str, Any]
-
-
-class GraphError(ApplianceError):
-    """The stages do not form a graph that can be run."""
-
-    id = "pipeline-graph"
-    exit_code = 14
-    remedy = "Correct the stage's `needs`; this is a fault of the program, not of the data."
 
 
 @dataclass(frozen=True)
@@ -64,16 +56,16 @@ def ordered(stages: list[Stage]) -> list[Stage]:
     left = list(stages)
     known = {stage.name for stage in stages}
     if len(known) != len(stages):
-        raise GraphError(expected="one stage a name", found="a name used twice")
+        raise PipelineGraphError(expected="one stage a name", found="a name used twice")
     for stage in stages:
         if missing := set(stage.needs) - known:
-            raise GraphError(
+            raise PipelineGraphError(
                 expected=f"stages that exist for {stage.name}", found=", ".join(sorted(missing))
             )
     while left:
         ready = next((s for s in left if names.issuperset(s.needs)), None)
         if ready is None:
-            raise GraphError(
+            raise PipelineGraphError(
                 expected="no circle among stages", found=", ".join(s.name for s in left)
             )
         left.remove(ready)

@@ -231,11 +231,12 @@ class Line:
         from appliance.registry.promotions import Approval, Promotions, Verdict, promote
 
         gguf, gate = made["adapter_gguf"]["hash"], made["gate"]
-        current = Promotions(AuditPromotionLog(self.home)).current()
-        if current is not None and current.hash == gguf:
-            return {"promoted": gguf, "reason": ""}
-        if gate["ok"] and self.settings.registry.approval == "four_eyes":
-            return {"promoted": None, "reason": WAITS}
+        if gate["ok"]:
+            current = Promotions(AuditPromotionLog(self.home)).current()
+            if current is not None and current.hash == gguf:
+                return {"promoted": gguf, "reason": ""}
+            if self.settings.registry.approval == "four_eyes":
+                return {"promoted": None, "reason": WAITS}
         reasons = tuple(c["name"] for c in gate["checks"] if not c["ok"])
         verdict = Verdict(made["evaluation"]["hash"], gguf, bool(gate["ok"]), reasons)
         try:

@@ -86,10 +86,10 @@ class InputMissingError(ApplianceError):
     remedy = "Check the path and the permissions of the file."
 
 
-class NetworkUsedError(ApplianceError):
-    """Something tried to reach a network from the offline pipeline."""
+class PipelineGraphError(ApplianceError):
+    """The stages do not form a graph that can be run."""
 
-    id = "network-used"
-    exit_code = 13
+    id = "pipeline-graph"
+    exit_code = 14
     http_status = 500
-    remedy = "Keep the report, stop using this build and report it: nothing here may leave."
+    remedy = "Correct the stage's `needs`; this is a fault of the program, not of the data."

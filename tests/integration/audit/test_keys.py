@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pkcs11
 import pytest
 
 from appliance.audit import wire
@@ -62,6 +63,8 @@ def hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuditSettings]:
         check=True,
         capture_output=True,
     )
+    # The library reads its configuration once a process: other tests may have loaded it before.
+    pkcs11.lib(str(SOFTHSM)).reinitialize()
     yield AuditSettings(
         key="pkcs11", pkcs11_module=str(SOFTHSM), pkcs11_pin_file=str(folder / "pin")
     )

@@ -223,7 +223,7 @@ def make_world(home: Home, run: Callable[[], dict[str, Any]] | None = None) -> I
     stop_writer(home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     with sync_playwright() as playwright:

@@ -11,19 +11,20 @@ import pytest
 
 from tests.integration.pipeline.conftest import SmallDemo
 
-# stage -> seconds into it at which the process is killed (0: before it does anything)
+# stage -> seconds into it at which the process is killed (0: before it does anything; a stage that
+# is quicker is killed after its work and before its record)
 KILLS = {
     "machine": 0,
     "notes": 0,
     "import": 0,
     "deid": 0,
     "split": 0,
-    "base": 6,
-    "base_gguf": 2,
+    "base": 4,
+    "base_gguf": 1,
     "baseline": 0.5,
-    "sft": 12,
-    "preference": 12,
-    "adapter_gguf": 2,
+    "sft": 8,
+    "preference": 8,
+    "adapter_gguf": 1,
     "evaluation": 0.5,
     "gate": 0,
     "promote": 0,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pkcs11
 import pytest
 
 from appliance.bundle import ceremony, keyfile
@@ -97,6 +98,8 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     argv = [tool, "--init-token", "--free", "--label", "release", "--pin", "1234"]
     subprocess.run([*argv, "--so-pin", "5678"], check=True, capture_output=True)
     subprocess.run([sys.executable, "-c", MAKE_KEY, str(library)], check=True, capture_output=True)
+    # The library reads its configuration once a process: other tests may have loaded it before.
+    pkcs11.lib(str(library)).reinitialize()
     return library
 
 

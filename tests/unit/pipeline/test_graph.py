@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.pipeline.graph import GraphError, Stage, ordered, stage_key
+from appliance.core.errors import PipelineGraphError
+from appliance.pipeline.graph import Stage, ordered, stage_key
 
 
 def _stage(name: str, *needs: str, **params: Any) -> Stage:
@@ -26,11 +27,11 @@ def test_a_stage_comes_after_what_it_needs(order: list[str]) -> None:
 
 
 def test_a_circle_and_a_missing_stage_are_refused() -> None:
-    with pytest.raises(GraphError):
+    with pytest.raises(PipelineGraphError):
         ordered([_stage("a", "b"), _stage("b", "a")])
-    with pytest.raises(GraphError):
+    with pytest.raises(PipelineGraphError):
         ordered([_stage("a", "nowhere")])
-    with pytest.raises(GraphError):
+    with pytest.raises(PipelineGraphError):
         ordered([_stage("a"), _stage("a")])
 
 

@@ -92,8 +92,16 @@ def test_no_changed_byte_passes_or_crashes_the_verifier(
     if why:
         assert why[0] in TEXT["pt"] and verify_main.show(evidence, why, "pt")
         return
-    assert evidence is not None and name == "policy.json"
-    assert json.loads(cosigned[name])["logs"] == evidence.files.json(name)["logs"]
+    assert evidence is not None
+    said, now = json.loads(cosigned[name]), evidence.files.json(name)
+    if name == "manifest.json":
+        # The question itself may become another one whose answer is the same, a microsecond wider
+        # say: what is shown is then the new question, and it is true.
+        assert {**said, "question": None} == {**now, "question": None}
+        assert said["question"] != now["question"]
+        return
+    assert name == "policy.json"
+    assert said["logs"] == now["logs"]
 
 
 @pytest.mark.parametrize(
