@@ -111,6 +111,7 @@ class AttachedServer:
         self._wanted = wanted
         self._digest = sha256_hex(wanted)
         self._timeout_s = settings.start_timeout_s
+        self._notice_s = settings.attached_notice_s
         self._pause = threading.Event()
         self._held = ExitStack()
         with os_errors(folder):
@@ -126,8 +127,9 @@ class AttachedServer:
             while not self._take():
                 self._wait(clock, deadline, "another engine uses the container")
             write_bytes(self._folder / WANTED, self._wanted)
+            noticed_by = min(deadline, clock.monotonic() + self._notice_s)
             while not self._ours() or not answers(self.socket):
-                self._wait(clock, deadline, self._seen())
+                self._wait(clock, deadline if self._noticed() else noticed_by, self._seen())
         except ApplianceError:
             self.stop()
             raise
@@ -144,7 +146,8 @@ class AttachedServer:
     def _wait(self, clock: Clock, deadline: float, found: str) -> None:
         if clock.monotonic() > deadline:
             raise EngineUnavailableError(
-                expected=f"the inference container ready in {self._timeout_s:.0f} s",
+                expected=f"the inference container to answer in {self._notice_s:.0f} s"
+                f" and to be ready in {self._timeout_s:.0f} s",
                 found=found,
                 remedy=REMEDY,
             )
@@ -155,6 +158,10 @@ class AttachedServer:
             return read_json(self._folder / STATE)
         except ApplianceError:
             return None
+
+    def _noticed(self) -> bool:
+        state = self._state()
+        return isinstance(state, dict) and state.get("wanted") == self._digest
 
     def _seen(self) -> str:
         state = self._state()

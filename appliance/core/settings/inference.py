@@ -24,6 +24,13 @@ class InferenceSettings(Section):
         description="The folder shared with the inference container; only used with engine = "
         "'attached'. The gateway says there which model is wanted and finds the socket there.",
     )
+    attached_notice_s: float = Field(
+        15.0,
+        gt=0,
+        description="Seconds in which the inference container takes up what is wanted, else it is "
+        "taken as not running and asked again at the next look at the log: ending the model before "
+        "takes 10 s at most. Meanwhile the gateway listens and says it is not ready.",
+    )
     context_tokens: int = Field(
         2048,
         ge=64,

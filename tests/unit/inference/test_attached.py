@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from appliance.core.canonical import sha256_hex
-from appliance.core.clock import SystemClock
+from appliance.core.clock import Clock, SystemClock
 from appliance.core.durable import write_json
 from appliance.core.errors import (
     EngineUnavailableError,
@@ -30,6 +30,7 @@ from appliance.inference.template import Template
 
 CUT = [ord(c) for c in "cut"]
 BASE, ADAPTER = "a" * 64, "b" * 64
+LATE_S = 1000.0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -134,6 +135,23 @@ class Container:
         self.die()
 
 
+class LateClock(SystemClock):
+    """Stands still until the container was seen proving twice; then it is late, and started."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.seen = 0
+
+    def monotonic(self) -> float:
+        path = self.container.folder / "state.json"
+        value = json.loads(path.read_bytes()) if path.is_file() else {}
+        if value.get("state") == "proving" and self.container.server is not None:
+            self.seen += 1
+            if self.seen >= 2:
+                self.container.say(value | {"state": "started"})
+        return LATE_S if self.seen >= 2 else 0.0
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A models folder with a file, and the shared folder."""
@@ -155,14 +173,16 @@ def attach(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     monkeypatch.setattr(ModelFiles, "fitting", lambda _self, settings: settings)
     with ExitStack() as stack:
 
-        def begin(base_hash: str = BASE, *, seconds: float = 30, **more: Any) -> AttachedEngine:
+        def begin(
+            base_hash: str = BASE, *, seconds: float = 30, clock: Clock | None = None, **more: Any
+        ) -> AttachedEngine:
             models = home / "models"
             files = ModelFiles(
                 models / "gguf" / "m.gguf", base_hash, models / "gguf" / "l.gguf", ADAPTER
             )
             options = {"attached_folder": home / "e", "start_timeout_s": seconds, **more}
             settings = InferenceSettings.model_validate(options)
-            engine = AttachedEngine(files, Template(), settings, models, SystemClock())
+            engine = AttachedEngine(files, Template(), settings, models, clock or SystemClock())
             stack.callback(engine.close)
             return engine
 
@@ -251,6 +271,20 @@ def test_no_container_is_said(attach: Attach, home: Path) -> None:
     with pytest.raises(EngineUnavailableError, match=r"no state\.json"):
         attach(seconds=0.2)
     assert not (home / "e" / "wanted.json").exists()
+
+
+def test_a_container_that_takes_nothing_up_is_not_waited_for(attach: Attach, home: Path) -> None:
+    write_json(home / "e" / "state.json", {"state": "idle", "reason": "", "wanted": ""})
+    with pytest.raises(EngineUnavailableError, match="'idle', about another request"):
+        attach(seconds=86_400, attached_notice_s=0.2)
+    assert not (home / "e" / "wanted.json").exists()
+
+
+def test_one_that_took_it_up_may_take_its_time(attach: Attach, container: Container) -> None:
+    container.state = "proving"
+    clock = LateClock(container)
+    assert attach(seconds=3600, attached_notice_s=15, clock=clock).ready()
+    assert clock.monotonic() == LATE_S
 
 
 def test_no_shared_folder_is_said(attach: Attach, home: Path) -> None:
