@@ -14,7 +14,14 @@ mount --bind "$project" "$folder/root$project"
 mount -t proc proc "$folder/root/proc"
 mount --bind "$folder/root/proc/sys" "$folder/root/proc/sys"
 mount -o remount,ro,bind "$folder/root/proc/sys"
-mount --rbind /dev "$folder/root/dev"
+mount -t tmpfs tmpfs "$folder/root/dev" # its own names under /dev/disk; only harmless devices
+for device in null zero full random urandom tty; do cp -a "/dev/$device" "$folder/root/dev/"; done
+cp -a /dev/loop* "$folder/root/dev/" 2>/dev/null || true
+ln -s /proc/self/fd "$folder/root/dev/fd"
+mkdir "$folder/root/dev/shm" "$folder/root/dev/pts"
+mount -t tmpfs tmpfs "$folder/root/dev/shm"
+mount -t devpts devpts "$folder/root/dev/pts" -o newinstance,ptmxmode=0666
+ln -s pts/ptmx "$folder/root/dev/ptmx"
 mount -t sysfs -o ro sysfs "$folder/root/sys"
 mount -t tmpfs tmpfs "$folder/root/run"
 mount -t tmpfs tmpfs "$folder/root/tmp"

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ PLAY = (
     f"{BIN}/ansible-playbook {ROOT}/playbooks/site.yml -e @/tmp/site.json"
     " --skip-tags preflight,apt_source,storage,packages,running"
 )
+LOOK = f"{BIN}/ansible-playbook {ROOT}/playbooks/site.yml -e @/tmp/site.json --tags preflight"
+DISK = """
+truncate -s 64M /run/disk; {fill}
+loop=$(losetup -f --show /run/disk); trap 'losetup -d "$loop"' EXIT
+mkdir -p /dev/disk/by-id; ln -s "$loop" /dev/disk/by-id/appliance-test
+sha256sum < /run/disk
+"""
 SHOW = "echo '===FILE'; cat"
 
 
@@ -105,3 +113,64 @@ def test_ssh_changes_only_after_a_second_session_was_let_in(tmp_path: Path) -> N
     assert again["changed"] == 0, text
     assert "PasswordAuthentication no" in text.split("===FILE\n")[1]
     assert "appliance-lock-out-trial" not in text.split("PLAY RECAP")[-1]
+
+
+def test_preflight_names_everything_that_is_wrong_and_changes_nothing(tmp_path: Path) -> None:
+    neighbour = """
+ip netns add other; ip link add lan0 type veth peer name p0 netns other
+ip -n other addr add 192.0.2.7/24 dev p0; ip -n other link set p0 up; ip link set lan0 up
+iptables -A FORWARD -s 203.0.113.9 -j DROP
+"""
+    bad = {
+        "site_data_disk": "/dev/disk/by-id/appliance-test",
+        "site_admin_keys": [],
+        "site_date": "2001-01-01",
+        "site_address": "192.0.2.7/24",
+        "site_interface": "lan0",
+    }
+    text = _in_overlay(
+        tmp_path / "overlay",
+        DISK.format(fill="mkfs.ext4 -q /run/disk")
+        + neighbour
+        + f"{LOOK} -e '{json.dumps(bad)}'; sha256sum < /run/disk; iptables -S FORWARD",
+    )
+    for said in (
+        "found ext4 on it",
+        "expected at least 6144 MiB, found 64 MiB",
+        "passphrase in /run/appliance-setup/passphrase, found no file",
+        "recovery key: expected a folder on another medium",
+        "TPM: expected version 2, found none",
+        "days off",
+        "at least one public key of an administrator, found none",
+        "expected 192.0.2.7/24 to be free, found another device with it",
+        "found 1: -A FORWARD -s 203.0.113.9/32 -j DROP",
+    ):
+        assert said in text, f"{said}\n{text}"
+    (recap,) = _recaps(text)
+    assert recap["failed"] == 1 and recap["changed"] == 0
+    before, after = re.findall(r"^([0-9a-f]{64})  -$", text, re.MULTILINE)
+    assert before == after
+    assert "-A FORWARD -s 203.0.113.9/32 -j DROP" in text.split("PLAY RECAP")[-1]
+
+
+def test_preflight_lets_a_blank_disk_and_a_free_address_pass(tmp_path: Path) -> None:
+    ready = """
+ip link add lan0 type veth peer name p0; ip link set p0 up; ip link set lan0 up
+mkdir -p /run/appliance-setup /tmp/safe; umask 077
+echo correct-horse-battery-staple > /run/appliance-setup/passphrase
+"""
+    good = {
+        "site_data_disk": "/dev/disk/by-id/appliance-test",
+        "site_recovery_file": "/tmp/safe/key",
+        "site_date": datetime.now(UTC).date().isoformat(),
+        "site_address": "192.0.2.7/24",
+        "site_interface": "lan0",
+        "preflight_tpm": False,
+        "preflight_data_mib": 32,
+        "preflight_memory_mib": 100,
+        "preflight_system_free_mib": 10,
+    }
+    play = f"{LOOK} -e '{json.dumps(good)}'"
+    text = _in_overlay(tmp_path / "overlay", DISK.format(fill=":") + ready + play)
+    (recap,) = _recaps(text)
+    assert recap["failed"] == 0 and recap["changed"] == 0, text

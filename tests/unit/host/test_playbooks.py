@@ -53,7 +53,7 @@ def _script(role: str, name: str) -> ModuleType:
 def test_every_variable_is_declared_with_type_and_meaning(role: Path) -> None:
     specs = _read(role / "meta" / "argument_specs.yml")["argument_specs"]
     defaults = _read(role / "defaults" / "main.yml")
-    entries = {f.stem for f in (role / "tasks").glob("*.yml")} & {"main", "verify", "lock"}
+    entries = {f.stem for f in (role / "tasks").glob("*.yml")} & {"main", "verify", "lock", "start"}
     assert specs.keys() == entries
     for entry in specs.values():
         assert entry["options"].keys() == defaults.keys()
