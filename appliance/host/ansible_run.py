@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -58,6 +59,7 @@ class RunnerAnsible:
                     on_event(event)
                 except BaseException as error:  # noqa: BLE001 - told to the caller below
                     raised.append(error)
+                    _end_now(play.playbook)
             return False  # the events' files are not kept: the audit log and the answer tell
 
         result = ansible_runner.run(
@@ -108,6 +110,20 @@ class RunnerAnsible:
             "LC_ALL": "C.UTF-8",
         }
         return found | ({"ANSIBLE_REMOTE_TEMP": str(private / "tmp")} if local else {})
+
+
+def _end_now(playbook: str) -> None:
+    """End Ansible at once: work that cannot be recorded must not go on to its next task.
+
+    The runner's own cancelling waits for a quiet moment; a fast play is over by then.
+    """
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            words = child.cmdline()
+            if playbook in words and any(w.endswith("ansible-playbook") for w in words):
+                child.kill()
 
 
 def _options(play: Play) -> str:

@@ -163,7 +163,9 @@ class Doctor:
     def backup(self) -> Finding:
         """Ask the log for the last backup that was written."""
         from appliance.audit.index import Filter, open_index
+        from appliance.audit.officer import let_sign
 
+        let_sign(self.home)
         with open_index(self.home.audit) as index:
             rows = index.search(Filter(action="backup.create", outcome="success"), limit=1)
         limit = self.settings.host.doctor_backup_days

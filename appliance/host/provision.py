@@ -74,6 +74,9 @@ class Provisioner:
         """Run for real; raise when a task failed. The same call again goes on from there."""
         tally = Tally()
         book = RoleBook(self.recorder, self.state_file)
+        self.recorder.event(
+            "host.provision_begins", detail={"roles_named": len(where.get("roles", ()))}
+        )
         watch = self._watcher(tally)
 
         def handle(event: dict[str, Any]) -> None:

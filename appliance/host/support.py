@@ -26,8 +26,10 @@ from appliance.core.errors.host import SupportBundleError
 from appliance.core.home import Home
 from appliance.core.settings import Settings
 
-_HEX = re.compile(r"[0-9a-f]{8,128}\Z")
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,40}\Z")
 _WORD = re.compile(r"[a-z0-9][a-z0-9._:+/-]{0,63}\Z", re.IGNORECASE)
+_OWN_WORDS = frozenset({"stage", "key", "started", "finished", "status"})
 _STAGE_KEYS = ("format", "stage", "key", "started", "finished", "seconds", "outputs")
 _SECRET_FILES = 64 * 1024  # bytes of a key file that are looked for in the bundle
 _MIN_SECRET = 12  # characters below which a line of a key file is no secret
@@ -105,18 +107,18 @@ def _stages(home: Home) -> Iterator[dict[str, Any]]:
         except Exception:  # noqa: BLE001, S112 - a damaged record is doctor's business, not ours
             continue
         if isinstance(value, dict):
-            yield {key: _plain(value[key]) for key in _STAGE_KEYS if key in value}
+            yield {key: _plain(value[key], key) for key in _STAGE_KEYS if key in value}
 
 
-def _plain(value: Any) -> Any:
-    """Keep numbers, hashes and short words at any depth; other texts become their length."""
+def _plain(value: Any, name: str = "") -> Any:
+    """Keep numbers, content hashes and the words of our own fields; texts become their length."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if _WORD.match(str(k))}
+        return {str(k): _plain(v, str(k)) for k, v in value.items() if _FIELD.match(str(k))}
     if isinstance(value, list):
         return [_plain(v) for v in value[:50]]
     if isinstance(value, str):
-        short = _WORD.match(value) and reason_against(value) is None
-        return value if _HEX.match(value) or short else f"[{len(value)} characters]"
+        ours = name in _OWN_WORDS and _WORD.match(value) is not None
+        return value if ours or _HASH.match(value) else f"[{len(value)} characters]"
     return value if isinstance(value, bool | int | float) else None
 
 
