@@ -125,6 +125,23 @@ def test_a_question_reaches_the_engine_and_its_answer_comes_back(
     wait_idle(engine)
 
 
+def test_without_the_engine_the_gateway_lives_and_is_not_ready(
+    plan: Plan,
+    promoted: dict[str, str],
+    service: Callable[[str], Container],
+    neighbour: Neighbour,
+) -> None:
+    plan.services["gateway"]["ports"] = []
+    gateway = service("gateway")
+    gateway.start()
+    wait_healthy(gateway, seconds=300)
+    status, text = neighbour.ask("https://gateway:8443/ready")
+    assert status == 503 and "engine-unavailable" in text, promoted
+    gateway.stop(timeout=60)
+    gateway.reload()
+    assert gateway.attrs["State"]["ExitCode"] == 0, gateway.logs().decode()[-1000:]
+
+
 def wait_idle(engine: Container) -> None:
     """Wait until no model is held: the gateway that stopped has withdrawn its wish."""
     for _ in range(300):
