@@ -63,7 +63,7 @@ def give_passphrase(guest: Guest) -> None:
     put(guest, "/run/appliance-setup/passphrase", PASSPHRASE + "\n", "0600")
 
 
-def install_agent(guest: Guest, site: Site) -> None:
+def install_agent(guest: Guest, site: Site) -> str:
     """Put the agent on the machine from the stick and write the settings."""
     plug_in(guest)
     guest.must(
@@ -78,6 +78,7 @@ def install_agent(guest: Guest, site: Site) -> None:
         put(guest, f"/usr/local/bin/{name}", _WRAPPER.format(module=module), "0755")
     put(guest, f"{HOME}/appliance.toml", site.toml())
     give_passphrase(guest)
+    return guest.must(appliance("--version")).strip()
 
 
 def appliance(command: str) -> str:

@@ -97,11 +97,11 @@ class HostSettings(Section):
         "172.30.0.0/16", description="Addresses of all container networks; never a LAN's."
     )
     command_seconds: float = Field(
-        10.0,
+        30.0,
         gt=0,
         le=120,
         description="Seconds a program may take when the machine is verified: under emulation "
-        "`docker info` was seen to take 4 s.",
+        "on a loaded machine `sshd -T` and `docker info` were seen to take more than 10 s.",
     )
     scan_timeout_s: float = Field(
         0.5,
