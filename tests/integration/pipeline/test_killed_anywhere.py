@@ -59,7 +59,7 @@ def test_killed_in_every_stage_the_same_command_goes_on(small_demo: SmallDemo) -
     assert summary["isolation"]["attempts"] == 0
     interrupted = _logged(small_demo, "pipeline.interrupted")
     assert [e["detail"]["stage"] for e in interrupted] == stages
-    unknown = [e for e in _logged(small_demo, "pipeline.stage") if e["outcome"] == "unknown"]
+    unknown = [e for e in _logged(small_demo, "pipeline.stage") if e.get("outcome") == "unknown"]
     ended = [e for e in _logged(small_demo, "pipeline.stage") if e["phase"] == "outcome"]
     assert len(ended) + len(unknown) >= len(stages)
 
@@ -99,7 +99,7 @@ def test_a_worse_adapter_is_refused_and_not_served(small_demo: SmallDemo, tmp_pa
     summary = json.loads(done.stdout)
     assert (summary["ok"], summary["gate"]["ok"]) == (False, False)
     assert summary["answers"] == []
-    refused = [e for e in _logged(small_demo, "models.promote") if e["outcome"] == "refused"]
+    refused = [e for e in _logged(small_demo, "models.promote") if e.get("outcome") == "refused"]
     assert refused, "the refusal is in the log"
 
 
@@ -132,5 +132,5 @@ def _logged(demo: SmallDemo, action: str) -> list[dict[str, Any]]:
     done = demo.appliance("audit", "search", "--action", action, "--limit", "1000", "--json")
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
-    events: list[dict[str, Any]] = value["events"]
-    return sorted(events, key=lambda e: int(e["index"]))
+    events: list[dict[str, Any]] = value["entries"]
+    return sorted(events, key=lambda e: int(e["written"]["n"]))

@@ -71,7 +71,7 @@ def test_an_unforeseen_error_shows_neither_text_nor_traceback(
 
 def test_a_read_only_home_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    done = _run("--home", str(tmp_path / "file" / "home"), "audit", "verify")
+    done = _run("--home", str(tmp_path / "file" / "home"), "pipeline", "status")
     assert done.returncode == 5
     assert "home-unusable" in done.stderr
 
