@@ -174,3 +174,18 @@ echo correct-horse-battery-staple > /run/appliance-setup/passphrase
     text = _in_overlay(tmp_path / "overlay", DISK.format(fill=":") + ready + play)
     (recap,) = _recaps(text)
     assert recap["failed"] == 0 and recap["changed"] == 0, text
+
+
+def test_the_cards_are_planned_from_recorded_facts_and_nothing_is_written(tmp_path: Path) -> None:
+    recorded = {"cards": [{"address": f"0000:0{n}:00.0", "device": "0x2b85"} for n in (1, 2)]}
+    record = f"echo '{json.dumps(recorded)}' > /tmp/cards.json"
+    play = f"{PLAY} --tags nvidia -e nvidia_recorded=/tmp/cards.json -e nvidia_power_limit_w=450"
+    look = "ls /etc/appliance /etc/modprobe.d/appliance-nvidia.conf"
+    text = _in_overlay(tmp_path / "overlay", f"{record}; {play} --check --diff; {play}; {look}")
+    planned, refused = _recaps(text)
+    assert planned["failed"] == 0, text
+    assert planned["changed"] >= 3
+    assert "+ExecStart=/usr/bin/nvidia-smi --power-limit=450" in text
+    assert refused["failed"] == 1
+    assert "Expected check mode with recorded facts" in text
+    assert "cannot access '/etc/modprobe.d/appliance-nvidia.conf'" in text
