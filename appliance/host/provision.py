@@ -50,7 +50,8 @@ def site_values(site: HostSettings, content: Path, today: date) -> dict[str, Any
         "site_timezone": value["timezone"],
         "site_backup_recipients": list(value["backup_recipients"]),
         "site_backup_folder": value["backup_folder"],
-        "docker_pool": value["container_pool"],
+        "site_container_pool": value["container_pool"],
+        "site_foreign_firewall": value["foreign_firewall"],
     }
 
 

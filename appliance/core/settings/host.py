@@ -96,6 +96,11 @@ class HostSettings(Section):
     container_pool: Network = Field(
         "172.30.0.0/16", description="Addresses of all container networks; never a LAN's."
     )
+    foreign_firewall: Literal["refuse", "keep"] = Field(
+        "refuse",
+        description="What becomes of firewall rules of others: provisioning refuses and names "
+        "them, or keeps them beside its own. They are never dropped silently.",
+    )
     command_seconds: float = Field(
         30.0,
         gt=0,
