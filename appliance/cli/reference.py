@@ -102,7 +102,47 @@ def _walk(context: click.Context) -> Iterator[tuple[str, click.Context]]:
             yield from _walk(click.Context(command, info_name=name, parent=context))
 
 
-PAGES = {"errors.md": errors_page, "settings.md": settings_page, "commands.md": commands_page}
+def gateway_page() -> str:
+    """Return what the gateway accepts: the fields of a request and the headers about care."""
+    import json
+
+    from appliance.gateway import care
+    from appliance.gateway.schema import ChatRequest, CompletionRequest
+
+    lines = [
+        "# The gateway's requests",
+        "",
+        NOTE,
+        "OpenAI's shape; a field that is not listed is refused with 400. Every route wants",
+        "`Authorization: Bearer KEY` (`appliance serve keys create`).",
+        "",
+        "## Headers about the patient and the reason",
+        "",
+        "Percent-encoded UTF-8. They go to the audit log: the patient as a keyed pseudonym.",
+        "",
+        "| header | what |",
+        "| --- | --- |",
+        f"| `{care.PATIENT}` | the patient's number; needed when `gateway.patient_needed` is on |",
+        f"| `{care.USER}` | login name of the person who asks (else the key's owner is logged) |",
+        f"| `{care.PURPOSE}` | HL7 purpose of use: {', '.join(sorted(care.PURPOSES))} |",
+        f"| `{care.EMERGENCY}` | why this is an emergency access; needs the patient; reviewed later |",
+        "",
+    ]
+    for route, model in (
+        ("POST /v1/chat/completions", ChatRequest),
+        ("POST /v1/completions", CompletionRequest),
+    ):
+        schema = json.dumps(model.model_json_schema(), indent=1, ensure_ascii=False)
+        lines += [f"## `{route}`", "", "```json", schema, "```", ""]
+    return "\n".join(lines)
+
+
+PAGES = {
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "gateway.md": gateway_page,
+}
 
 
 def write_pages(folder: Path) -> None:

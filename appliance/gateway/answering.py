@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from appliance.audit.recorder import Receipt, Recorder
+from appliance.audit.recorder import Fields, Receipt, Recorder
 from appliance.core.clock import Clock
 from appliance.core.errors import ApplianceError, EngineUnavailableError, RequestTimeoutError
 from appliance.core.settings.gateway import GatewaySettings
 from appliance.gateway.admission import Admission
+from appliance.gateway.care import Care, Pseudonymiser
 from appliance.gateway.guard import AnswerGuard, Rules
 from appliance.gateway.keeper import Keeper, Lease
 from appliance.gateway.keys import Principal
@@ -48,6 +49,7 @@ class Job:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish: str = ""
+    care: Care = field(default_factory=Care)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Answering:
     clock: Clock
     executor: Executor
     log_executor: Executor
+    pseudonyms: Pseudonymiser
 
     async def run(self, job: Job) -> AsyncGenerator[Step, None]:
         """Yield the steps of a request; nothing runs that was not recorded first.
@@ -177,6 +180,17 @@ class Answering:
 
     async def _intent(self, job: Job, lease: Lease) -> Receipt:
         identity = lease.engine.identity
+        who = Fields(
+            user=job.principal.name,
+            role=job.principal.role,
+            ip=job.ip,
+            request_id=job.request_id,
+            object_id=lease.hash,
+            model=identity.model_hash,
+            adapter=identity.adapter_hash,
+            prompt_template=identity.template_hash or None,
+        )
+        who.update(job.care.fields)
         return await self._log(
             functools.partial(
                 self.recorder.intent,
@@ -190,14 +204,7 @@ class Answering:
                     "queue_ms": round((self.clock.monotonic() - job.arrived) * MILLISECONDS),
                     "key": job.principal.key_id,
                 },
-                user=job.principal.name,
-                role=job.principal.role,
-                ip=job.ip,
-                request_id=job.request_id,
-                object_id=lease.hash,
-                model=identity.model_hash,
-                adapter=identity.adapter_hash,
-                prompt_template=identity.template_hash or None,
+                **who,
             )
         )
 

@@ -22,6 +22,7 @@ from appliance.core.errors import ApplianceError, GatewayDrainingError, RequestR
 from appliance.core.settings.gateway import GatewaySettings
 from appliance.datasets.prompt import SYSTEM_PROMPT
 from appliance.gateway.answering import Answering, ClientGoneError, Closed, Job, Opened, Step, Text
+from appliance.gateway.care import read_care
 from appliance.gateway.keys import KeyStore, Permission, Principal
 from appliance.gateway.openai_format import (
     DONE,
@@ -140,6 +141,11 @@ class Gateway:
             sampling=asked.sampling(self._settings),
             stream=asked.stream,
             arrived=self._clock.monotonic(),
+            care=read_care(
+                request.headers,
+                self._answering.pseudonyms,
+                patient_needed=self._settings.patient_needed,
+            ),
         )
 
     async def _respond(

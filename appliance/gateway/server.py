@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import Recorder
 from appliance.core.clock import Clock, SystemClock
 from appliance.core.errors import EngineUnavailableError
@@ -91,6 +92,7 @@ def assemble(
         clock=time,
         executor=ThreadPoolExecutor(slots, thread_name_prefix="engine"),
         log_executor=ThreadPoolExecutor(LOG_THREADS, thread_name_prefix="log"),
+        pseudonyms=Pseudonyms(home),
     )
     return Parts(create_app(limits, answering, keys, time), answering, keys, settings)
 

@@ -38,7 +38,7 @@ class RequestRefusedError(ApplianceError):
     id = "request-refused"
     exit_code = 68
     http_status = 400
-    remedy = "Correct the request; docs/reference/openapi.json lists every accepted field."
+    remedy = "Correct the request; docs/reference/gateway.md lists every accepted field."
 
     def __init__(
         self, *, expected: str, found: str, param: str | None = None, status: int = 400

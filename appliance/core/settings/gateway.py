@@ -96,6 +96,11 @@ class GatewaySettings(Section):
         le=60,
         description="Seconds between looks at the audit log for a new promotion or a roll-back.",
     )
+    patient_needed: bool = Field(
+        default=False,
+        description="Refuse a question without the header X-Patient-Id: set it where every use is "
+        "about a patient, so that none goes unnamed; off for general questions and the demo.",
+    )
     local_key: bool = Field(
         default=True,
         description="Make a key at each start for this machine's own command line, kept in "
