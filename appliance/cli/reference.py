@@ -125,7 +125,7 @@ def gateway_page() -> str:
         f"| `{care.PATIENT}` | the patient's number; needed when `gateway.patient_needed` is on |",
         f"| `{care.USER}` | login name of the person who asks (else the key's owner is logged) |",
         f"| `{care.PURPOSE}` | HL7 purpose of use: {', '.join(sorted(care.PURPOSES))} |",
-        f"| `{care.EMERGENCY}` | why this is an emergency access; needs the patient; reviewed later |",
+        f"| `{care.EMERGENCY}` | why this is an emergency; needs the patient; reviewed later |",
         "",
     ]
     for route, model in (
