@@ -127,6 +127,7 @@ class Proof:
         """Make sure that a cleared TPM opens nothing: the negative control."""
         options = "tpm2-device=auto,headless=1"
         attach = f"/lib/systemd/systemd-cryptsetup attach proof {DATA_DISK} - {options}"
+        self.guest.run(f"for n in $(seq 10); do {_MOUNTED} && exit; sleep 2; done", 60)
         done = self.guest.run(f"timeout 60 {attach}; test -e /dev/mapper/proof", 120)
         if done.rc == 0 or self.guest.run(_MOUNTED).rc == 0:
             raise GuestError("the volume is open although the TPM was cleared")
