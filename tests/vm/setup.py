@@ -33,6 +33,8 @@ class Site:
     def toml(self) -> str:
         """Return the ``appliance.toml``."""
         lines = [
+            "[audit]",
+            "start_timeout_s = 240",  # a writer's first start under emulation on a loaded machine
             "[host]",
             f'data_disk = "{DATA_DISK}"',
             'recovery_file = "/media/stick/recovery.key"',

@@ -6,7 +6,9 @@ form carries the signed bundle and installs from it.
 
 from __future__ import annotations
 
+import compileall
 import importlib.metadata
+import py_compile
 import re
 import shutil
 import subprocess
@@ -67,6 +69,15 @@ def build(target: Path) -> Path:
         ignore = shutil.ignore_patterns("tests", "docs", "changelogs", "*.pyc", "__pycache__")
         shutil.copytree(source, content / "collections/ansible_collections" / name, ignore=ignore)
     (content / "debs").mkdir()
+    # Compiled here: under emulation the first import of Ansible alone takes minutes.
+    compileall.compile_dir(
+        tree,
+        quiet=2,
+        workers=2,
+        stripdir=str(tree),
+        prependdir="/opt/appliance",
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
     return _image(tree, target)
 
 
