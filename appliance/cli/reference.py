@@ -70,7 +70,7 @@ def _settings_rows(section: type[BaseModel], prefix: str) -> list[str]:
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += _settings_rows(kind, f"{prefix}{name}.")[(2 if rows or prefix == "" else 0) :]
+            rows += _settings_rows(kind, f"{prefix}{name}.")
             continue
         default = field.get_default(call_default_factory=True)
         shown = "unset" if default is None else f"`{_shown(default)}`"
