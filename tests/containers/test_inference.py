@@ -117,7 +117,9 @@ def test_it_serves_the_wanted_model_and_survives_a_crash(
     assert state(folder, "started")["base_sha256"] == digest(model)
     wait_answer(folder)
     wait_healthy(engine)
-    pid = next(row for row in engine.top()["Processes"] if "llama-server" in row[-1])[1]
+    pid = next(
+        row for row in engine.top(ps_args="-efww")["Processes"] if "llama-server" in row[-1]
+    )[1]
     os.kill(int(pid), 9)
     time.sleep(1)
     wait_answer(folder)

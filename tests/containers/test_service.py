@@ -108,7 +108,7 @@ def test_a_question_reaches_the_engine_and_its_answer_comes_back(
     answer = json.loads(text)
     assert 0 < answer["usage"]["completion_tokens"] <= 6
     assert answer["choices"][0]["finish_reason"] in {"length", "stop"}
-    pid = next(row for row in engine.top()["Processes"] if "llama-server" in row[-1])
+    pid = next(row for row in engine.top(ps_args="-efww")["Processes"] if "llama-server" in row[-1])
     assert promoted["adapter"] in pid[-1] and promoted["base"] in pid[-1]
 
     os.kill(int(pid[1]), 9)  # the engine's crash is over for the next question
@@ -145,7 +145,7 @@ def test_without_the_engine_the_gateway_lives_and_is_not_ready(
 def wait_idle(engine: Container) -> None:
     """Wait until no model is held: the gateway that stopped has withdrawn its wish."""
     for _ in range(300):
-        if not any("llama-server" in row[-1] for row in engine.top()["Processes"]):
+        if not any("llama-server" in row[-1] for row in engine.top(ps_args="-efww")["Processes"]):
             return
         time.sleep(0.1)
     pytest.fail("llama-server still runs")
