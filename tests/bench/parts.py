@@ -39,9 +39,9 @@ def command_line(folder: Path) -> list[Row]:
 def data(folder: Path) -> list[Row]:
     """1,000 PubMedQA records imported, de-identified (patterns) and formatted."""
     imported = run(appliance("data", "import", str(PUBMEDQA), "--json"), folder)
-    first = json.loads(imported.output)["hash"]
+    first = json.loads(imported.output)["dataset"]
     cleaned = run(appliance("deid", "apply", "--dataset", first, "--json"), folder)
-    second = json.loads(cleaned.output)["hash"]
+    second = json.loads(cleaned.output)["dataset"]
     program = (
         "import sys; from pathlib import Path\n"
         "from appliance.core.home import Home\n"
