@@ -38,10 +38,16 @@ def serve(
 ) -> int:
     """Serve the console until it is stopped; beyond loopback only with TLS."""
     from appliance.console import server
+    from appliance.core.certificate import listening_values
 
     home = get_home(ctx)
     settings = get_settings(home)
     own = settings.console
+    where = host or own.host
+    given = {"tls_certificate": tls_cert, "tls_key": tls_key}
+    named = own.model_copy(update={k: v.absolute() for k, v in given.items() if v is not None})
+    tls = listening_values(home, where, named, settings.host.address)
+    names = own.model_copy(update={"allowed_hosts": tls["allowed_hosts"]})
 
     def announce(url: str) -> None:
         emit({"ok": True, "url": url}, as_json=as_json, text=f"the console is at {url}")
@@ -49,11 +55,11 @@ def serve(
 
     server.serve(
         home,
-        settings,
-        host or own.host,
+        settings.model_copy(update={"console": names}),
+        where,
         own.port if port is None else port,
-        tls_cert or own.tls_certificate,
-        tls_key or own.tls_key,
+        tls["tls_certificate"],
+        tls["tls_key"],
         announce,
     )
     return 0

@@ -9,6 +9,7 @@ import click
 
 from appliance.cli.common import answer, emit, get_home, get_settings, json_option
 from appliance.cli.host_autoinstall import autoinstall
+from appliance.cli.host_certificate import certificate
 from appliance.cli.host_egress import egress
 from appliance.cli.host_vm import vm
 
@@ -33,6 +34,7 @@ def host() -> None:
 host.add_command(vm)
 host.add_command(egress)
 host.add_command(autoinstall)
+host.add_command(certificate)
 
 
 def _playbooks(home: Home, named: Path | None) -> Path:

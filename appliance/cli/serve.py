@@ -12,6 +12,7 @@ from appliance.cli.common import answer, emit, get_home, get_settings, json_opti
 
 if TYPE_CHECKING:
     from appliance.audit.recorder import Action
+    from appliance.core.home import Home
     from appliance.core.settings import Settings
     from appliance.gateway.keys import KeyStore
 
@@ -40,7 +41,7 @@ def serve(
     from appliance.gateway.service import serve as run
 
     home = get_home(ctx)
-    settings = with_options(get_settings(home), host=host, port=port, engine=engine)
+    settings = with_options(home, get_settings(home), host=host, port=port, engine=engine)
 
     def announce(url: str) -> None:
         emit({"ok": True, "base_url": url}, as_json=as_json, text=f"Serving on {url}")
@@ -51,13 +52,19 @@ def serve(
 
 
 def with_options(
-    settings: Settings, *, host: str | None, port: int | None, engine: str | None
+    home: Home, settings: Settings, *, host: str | None, port: int | None, engine: str | None
 ) -> Settings:
-    """Return the settings with what the command line names instead."""
+    """Return the settings with what the command line names instead.
+
+    Beyond loopback the machine's own certificate and address fill what the settings leave open.
+    """
+    from appliance.core.certificate import listening_values
     from appliance.core.settings import Settings as Whole
 
     value: dict[str, Any] = settings.model_dump(mode="python")
+    own = settings.gateway
     value["gateway"] |= {k: v for k, v in (("host", host), ("port", port)) if v is not None}
+    value["gateway"] |= listening_values(home, host or own.host, own, settings.host.address)
     value["inference"] |= {"engine": engine} if engine else {}
     return Whole.model_validate(value)
 

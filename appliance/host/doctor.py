@@ -14,11 +14,12 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from appliance.core.clock import Clock
-from appliance.core.errors import ApplianceError
+from appliance.core.errors import ApplianceError, ModelNotPromotedError
 from appliance.core.home import Home
 from appliance.core.settings import Settings, load_settings
 
@@ -76,7 +77,9 @@ class Doctor:
             "witness": self.witness,
             "model": self.model,
             "datasets": self.datasets,
+            "certificate": self.certificate,
             "gateway": self.gateway,
+            "console": self.console,
             "backup": self.backup,
         }
 
@@ -149,16 +152,52 @@ class Doctor:
 
     def gateway(self) -> Finding:
         """Ask the gateway whether it would answer, where one is expected to run."""
-        here = self.settings.gateway
-        scheme = "https" if here.tls_certificate else "http"
-        url = f"{scheme}://{here.host}:{here.port}/ready"
+        serving = self._serving()
+        url = f"{self._service(8443) if serving else self._own_gateway()}/ready"
         try:
             value, status = _fetch(url)
         except OSError:
-            expected = self._provisioned()
-            return Finding("gateway", ok=not expected, detail=f"nothing answers at {url}")
-        reason = value.get("reason") or value.get("status") or f"status {status}"
-        return Finding("gateway", ok=status == 200, detail=str(reason)[:100])  # noqa: PLR2004 - HTTP OK
+            return Finding("gateway", ok=not serving, detail=f"nothing answers at {url}")
+        reason = str(value.get("reason") or value.get("status") or f"status {status}")[:100]
+        waits = reason == ModelNotPromotedError.id  # said under "model"; nothing is broken
+        return Finding("gateway", ok=status == HTTPStatus.OK or waits, detail=reason)
+
+    def console(self) -> Finding:
+        """Ask the console for its first page, where one is expected to run."""
+        if not self._serving():
+            return Finding("console", ok=True, detail="not expected to run here")
+        url = f"{self._service(8444)}/login"
+        try:
+            _, status = _fetch(url)
+        except OSError:
+            return Finding("console", ok=False, detail=f"nothing answers at {url}")
+        return Finding("console", ok=status == HTTPStatus.OK, detail=f"status {status}")
+
+    def certificate(self) -> Finding:
+        """Ask how long the certificate of gateway and console lasts."""
+        from appliance.host.certificate import held
+
+        found = held(self.home)
+        if found is None:
+            return Finding("certificate", ok=not self._serving(), detail="none is made yet")
+        days = found.days_left(self.clock.now())
+        limit = self.settings.host.doctor_certificate_days
+        said = f"{days} days left, at least {limit} wanted"
+        return Finding("certificate", ok=days >= limit, detail=said)
+
+    def _own_gateway(self) -> str:
+        here = self.settings.gateway
+        return f"{'https' if here.tls_certificate else 'http'}://{here.host}:{here.port}"
+
+    def _service(self, port: int) -> str:
+        """Return the address of a container's published port (images/compose.yaml)."""
+        address = self.settings.host.address.partition("/")[0] or "127.0.0.1"
+        return f"https://{f'[{address}]' if ':' in address else address}:{port}"
+
+    def _serving(self) -> bool:
+        """Say whether this machine's bundle brings services and it was provisioned."""
+        compose = self.home.root / "bundle" / "current" / "content" / "images" / "compose.yaml"
+        return self._provisioned() and compose.is_file()
 
     def backup(self) -> Finding:
         """Ask the log for the last backup that was written."""

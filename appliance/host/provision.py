@@ -44,6 +44,7 @@ def site_values(site: HostSettings, content: Path, today: date) -> dict[str, Any
         "site_date": today.isoformat(),
         "site_address": value["address"],
         "site_interface": value["interface"],
+        "site_gateway": value["gateway"],
         "site_networks": value["networks"],
         "site_outbound": list(value["outbound"]),
         "site_time_servers": list(value["time_servers"]),

@@ -18,6 +18,8 @@ from tests.vm.image import Blank
 DATA_SERIAL = "PROOFDATA1"
 DATA_DISK = f"/dev/disk/by-id/virtio-{DATA_SERIAL}"
 STICK = "/dev/disk/by-label/BUNDLE"
+LAN_TAP = "prooftap"
+LAN_MAC = "52:54:00:00:00:01"
 
 
 class GuestError(RuntimeError):
@@ -43,6 +45,8 @@ class Guest:
     boot_timeout_s: float = 420.0
     stick: Path | None = None
     data_mib: int = 8192
+    safe: Path | None = None  # the small stick for the safe
+    lan: str = ""  # network namespace with the tap device LAN_TAP; empty: no network card at all
     kvm: bool = False  # a /dev/kvm that is there need not work: nested, it was seen to hang
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _port: socket.socket | None = None
@@ -98,7 +102,7 @@ class Guest:
         command = [
             "qemu-system-x86_64", "-machine", "q35", "-accel", *accel,
             "-m", str(self.memory_mib), "-smp", "2", "-display", "none",
-            "-nodefaults", "-nic", "none",
+            "-nodefaults", *self._card(),
             "-kernel", str(self.blank.kernel), "-initrd", str(self.blank.initrd),
             "-append", "root=LABEL=system rw console=ttyS0 apparmor=1 security=apparmor audit=1",
             "-drive", f"file={self._file('system.qcow2')},if=virtio,format=qcow2,cache=unsafe",
@@ -112,10 +116,17 @@ class Guest:
             "-device", "virtserialport,chardev=proof,name=proof",
             "-device", "virtio-rng-pci", "-device", "qemu-xhci",
         ]  # fmt: skip
-        if self.stick is not None:
-            command += ["-drive", f"file={self.stick},if=none,id=stick,format=raw",
-                        "-device", "usb-storage,drive=stick,removable=on"]  # fmt: skip
-        return command
+        for name, path in (("stick", self.stick), ("safe", self.safe)):
+            if path is not None:
+                command += ["-drive", f"file={path},if=none,id={name},format=raw",
+                            "-device", f"usb-storage,drive={name},removable=on"]  # fmt: skip
+        return ["ip", "netns", "exec", self.lan, *command] if self.lan else command
+
+    def _card(self) -> list[str]:
+        if not self.lan:
+            return ["-nic", "none"]
+        tap = f"tap,ifname={LAN_TAP},script=no,downscript=no"
+        return ["-nic", f"{tap},model=virtio-net-pci,mac={LAN_MAC}"]
 
     def run(self, command: str, timeout: float = 300.0) -> Done:
         """Run a shell line in the guest and return how it ended; never raises for its exit code."""

@@ -62,6 +62,13 @@ ROLES = [
     "auditd",
     "audispd-plugins",
     "libpam-pwquality",
+    "libpam-tmpdir",
+    "aide",
+    "aide-common",
+    "acct",
+    "debsums",
+    "sysstat",
+    "locales",
     "chrony",
 ]
 _UNIT = """[Unit]

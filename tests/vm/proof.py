@@ -95,15 +95,9 @@ class Proof:
         archive.write_bytes(base64.b64decode(coded))
         subprocess.run(["tar", "-C", str(target), "-xzf", str(archive)], check=True)
         log = next((target / "audit").glob("log-*"))
-        command = [
-            sys.executable,
-            "-m",
-            "appliance.cli.main",
-            "audit",
-            "verify",
-            str(log),
-            "--json",
-        ]
+        key = self.guest.must(f"cat {setup.HOME}/audit/log-*/log.vkey").strip()  # the paper copy
+        command = [sys.executable, "-m", "appliance.cli.main", "audit", "verify", "--json"]
+        command += ["--log", str(log), "--vkey", key]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         value = json.loads(done.stdout)
         if done.returncode != 0 or not value["ok"]:

@@ -3,7 +3,7 @@
 Exit codes: 0 fine, 1 the answer is no, 2 used wrongly, 3 and more one per class. A part has a
 module and a range of its own: general 3-19, audit 20-34, data 35-49 (de-identification and
 datasets), learning 50-64 (registry, training, evaluation), serving 65-74 (inference, gateway),
-bundle 75-94, host 95-109, hardware 110-119, console 120-124.
+bundle 75-94, host 95-109 and 117-119, hardware 110-116, console 120-124.
 """
 
 from appliance.core.errors.audit import (

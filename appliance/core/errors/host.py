@@ -1,4 +1,4 @@
-"""Errors of the host part. Exit codes 95 to 109."""
+"""Errors of the host part. Exit codes 95 to 109 and 117 to 119."""
 
 from __future__ import annotations
 
@@ -138,3 +138,14 @@ class AutoinstallInvalidError(ApplianceError):
     exit_code = 109
     http_status = 422
     remedy = "Correct the named value; nothing was written."
+
+
+class CertificateUnusableError(ApplianceError):
+    """The TLS certificate cannot be used by this machine."""
+
+    id = "certificate-unusable"
+    exit_code = 117
+    http_status = 422
+    remedy = (
+        "Give the authority keys/tls/server.csr again; the certificate in use was left as it is."
+    )

@@ -42,8 +42,8 @@ class BackupSettings(Section):
     fsync_chunks: int = Field(
         64,
         ge=1,
-        description="Chunks between two flushes to the disk: 64 MiB are written again at most "
-        "after a power cut.",
+        description="Chunks not yet safe on the disk at most; half of them are flushed while the "
+        "other half is written. 64 MiB are written again at most after a power cut.",
     )
     exclude: tuple[str, ...] = Field(
         ("run", "bundle/versions", "bundle/staging", "bundle/current", "models/base"),

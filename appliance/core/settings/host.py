@@ -81,6 +81,9 @@ class HostSettings(Section):
         "", description="Address with prefix length on the hospital's network; empty: no network."
     )
     interface: Line = Field("", description="The network card of that address.")
+    gateway: Line = Field(
+        "", description="Router to the declared networks; empty when they lie on the same wire."
+    )
     networks: Networks = Field(Networks(), description="Who may reach what. Nobody by default.")
     outbound: tuple[Outbound, ...] = Field(
         (), description="Servers this machine may call. None by default: it needs no internet."
@@ -148,6 +151,12 @@ class HostSettings(Section):
         8.0,
         gt=0,
         description="Days after which the last backup is too old: one weekly run and a day.",
+    )
+    doctor_certificate_days: int = Field(
+        30,
+        ge=0,
+        description="Days the certificate of gateway and console must still last: a hospital's "
+        "authority may take weeks to sign a new one.",
     )
     bundle_log_lines: int = Field(
         200,

@@ -316,7 +316,7 @@ def test_disconnect_stops_generation(start: Start, stream: bool) -> None:  # noq
         # token by token: how many fit between the closed socket and the loop's reading it is the
         # scheduler's business, that the rest of the 100,000 is never drawn is the gateway's
         gate.release()
-        return bench.recorder.events[-1].phase == "outcome"
+        return bool(bench.recorder.events[-1].phase == "outcome")
 
     _until(allow_one_more_until_the_outcome)
     outcome = bench.recorder.events[-1]

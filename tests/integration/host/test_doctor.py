@@ -23,6 +23,7 @@ from appliance.core.errors import ApplianceError
 from appliance.core.errors.host import SupportBundleError
 from appliance.core.home import Home
 from appliance.core.settings import Settings, load_settings
+from appliance.host.certificate import make
 from appliance.host.doctor import Doctor, Finding, examine
 from appliance.host.support import forbid, redacted, secrets_of, write_bundle
 
@@ -62,7 +63,9 @@ def test_a_new_home_is_healthy_and_says_what_is_not_there_yet(home: Home) -> Non
         "witness",
         "model",
         "datasets",
+        "certificate",
         "gateway",
+        "console",
         "backup",
     ]
 
@@ -90,10 +93,24 @@ def test_a_damaged_log_is_said(home: Home) -> None:
     assert "audit-log" in bad(examine(doctor(home).looks()))
 
 
-def test_a_provisioned_machine_must_have_a_backup_and_a_gateway(home: Home) -> None:
+def test_a_provisioned_machine_must_have_a_backup(home: Home) -> None:
     (home.root / "host").mkdir()
     write_json(home.root / "host" / "provision.json", {"roles": {}, "changed": 0})
-    assert bad(examine(doctor(home).looks())) == ["gateway", "backup"]
+    assert bad(examine(doctor(home).looks())) == ["backup"]
+
+
+def test_a_machine_with_the_bundles_services_must_have_them_answer(home: Home) -> None:
+    (home.root / "host").mkdir()
+    write_json(home.root / "host" / "provision.json", {"roles": {}, "changed": 0})
+    images = home.root / "bundle" / "current" / "content" / "images"
+    images.mkdir(parents=True)
+    (images / "compose.yaml").write_text("name: appliance\n", encoding="utf-8")
+    found = bad(examine(doctor(home).looks()))
+    assert found == ["certificate", "gateway", "console", "backup"]
+    make(home, ("127.0.0.1",), datetime.now(tz=UTC))
+    assert bad(examine(doctor(home).looks())) == ["gateway", "console", "backup"]
+    late = Doctor(home, doctor(home).settings, FixedClock(datetime(2099, 1, 1, tzinfo=UTC)))
+    assert not late.certificate().ok
 
 
 def test_a_backup_gets_old(home: Home) -> None:

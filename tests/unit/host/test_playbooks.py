@@ -144,7 +144,11 @@ def test_the_recovery_key_is_tried_before_the_tpm_is_bound() -> None:
 def test_validation_comes_first_and_locking_down_last() -> None:
     plays = _read(PLAYBOOKS / "site.yml")
     assert [r["role"] for r in plays[0]["roles"]] == ["preflight"]
-    assert [r["role"] for r in plays[2]["roles"]] == ["hardening", "firewall"]
+    assert [r["role"] for r in plays[2]["roles"]] == [
+        "hardening",
+        "firewall",
+        "network",  # the address comes last: nothing is reachable before the rules stand
+    ]
     assert plays[2]["tasks"][0]["ansible.builtin.import_role"]["tasks_from"] == "lock.yml"
     used = {r["role"] for play in plays for r in play["roles"]}
     assert used == {r.name for r in ROLES}
