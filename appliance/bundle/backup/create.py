@@ -10,13 +10,14 @@ import secrets
 import shutil
 import tarfile
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, cast
 
+from appliance.bundle.backup.behind import Behind
 from appliance.bundle.backup.header import Recipients, payload_key, seal
-from appliance.bundle.backup.plan import COPY, Planned, make_plan, place, require_unchanged
+from appliance.bundle.backup.plan import Planned, make_plan, place, require_unchanged
 from appliance.bundle.backup.stream import OVERHEAD, Sealer
 from appliance.core.canonical import canonical_json, sha256_hex
 from appliance.core.durable import (
@@ -34,6 +35,13 @@ from appliance.core.settings.backup import BackupSettings
 
 MANIFEST = "MANIFEST.json"
 ESCROW = "escrow/keys.backup"
+STATE = "state.json"
+SAFE = "safe.json"
+BLOCK = 512  # tar's unit (POSIX pax)
+RECORD = 20 * BLOCK  # what an archive's length is a multiple of
+CHUNKS_BEHIND = 3  # sealed and not yet written: enough for a short wait of the disk
+HASHES_BEHIND = 4
+SMALL = 64 << 10  # a file below it is hashed here: another thread would cost more
 KEY_FOLDERS = ("keys", "audit/keys")
 Hook = Callable[[str], None]
 
@@ -58,7 +66,6 @@ class _Run:
     plan: list[Planned]
     attempt: int = 0
     chunks: int = 0
-    state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def part(self) -> Path:
@@ -69,80 +76,65 @@ class _Run:
         return self.folder / "copies"
 
     def save(self) -> None:
+        """Keep what stays the same during an attempt."""
         write_json(
-            self.folder / "state.json",
+            self.folder / STATE,
             {
                 "out": str(self.out),
                 "header": base64.b64encode(self.header).decode(),
                 "file_key": base64.b64encode(self.file_key).decode(),
                 "plan": [p.to_dict() for p in self.plan],
                 "attempt": self.attempt,
-                "chunks": self.chunks,
             },
             mode=0o600,
         )
 
+    def note(self, chunks: int) -> None:
+        """Keep how many chunks are safe on the disk."""
+        write_json(self.folder / SAFE, {"chunks": chunks}, mode=0o600)
 
-class _Out(io.RawIOBase):
-    """The backup file. One write is one chunk; after some it is flushed and that is noted."""
 
-    def __init__(self, run: _Run, stream: BinaryIO, settings: BackupSettings, hook: Hook) -> None:
-        super().__init__()
-        self.run, self.stream, self.settings, self.hook = run, stream, settings, hook
-        self.new_chunks = 0
+class _Out:
+    """The backup file. One write is one chunk, done by a thread; after some it is flushed.
 
-    def write(self, data: Any) -> int:
-        self.stream.write(data)
-        self.new_chunks += 1
+    A flush goes on while the next chunks are written. What is noted as safe was flushed before.
+    """
+
+    def __init__(
+        self, run: _Run, stream: io.FileIO, settings: BackupSettings, hook: Hook, work: ExitStack
+    ) -> None:
+        self.run, self.stream, self.hook = run, stream, hook
+        self.flush_chunks = max(1, settings.fsync_chunks // 2)
+        self.chunks = run.chunks
+        # The writer is left first: it may be waiting for a flush.
+        self.flusher = work.enter_context(Behind("flush", 1))
+        self.writer = work.enter_context(Behind("write", CHUNKS_BEHIND))
+
+    def write(self, data: memoryview) -> None:
+        self.writer.do(self._write, data)
+
+    def _write(self, data: memoryview) -> None:
+        with os_errors(self.run.part):
+            while data:
+                data = data[self.stream.write(data) :]
+        self.chunks += 1
         self.hook("chunk")
-        if self.new_chunks % self.settings.fsync_chunks == 0:
-            self.flush_to_disk()
-            self.run.chunks += self.settings.fsync_chunks
-            self.run.save()
-        return len(data)
+        if self.chunks % self.flush_chunks == 0:
+            self.flusher.do(self._flush, self.chunks)
 
-    def flush_to_disk(self) -> None:
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
+    def _flush(self, chunks: int) -> None:
+        with os_errors(self.run.part):
+            os.fdatasync(self.stream.fileno())
+        self.hook("flushed")
+        self.run.note(chunks)
+        self.hook("noted")
 
-
-class _Plain:
-    """What tarfile writes into: the sealer, with a position."""
-
-    def __init__(self, sealer: Sealer) -> None:
-        self.sealer = sealer
-
-    def write(self, data: bytes) -> int:
-        return self.sealer.write(data)
-
-    def tell(self) -> int:
-        return self.sealer.plain_bytes
-
-
-class _Hashed(io.RawIOBase):
-    """A source that hashes what is read from it, on the other core while the bytes are sealed."""
-
-    def __init__(self, stream: BinaryIO, size: int, pool: ThreadPoolExecutor) -> None:
-        super().__init__()
-        self.stream, self.left, self.pool = stream, size, pool
-        self._digest = hashlib.sha256()
-        self._job: Future[None] | None = None
-
-    def read(self, count: int = -1) -> bytes:
-        data = self.stream.read(min(count, self.left) if count >= 0 else self.left)
-        self._wait()
-        self._job = self.pool.submit(self._digest.update, data)
-        self.left -= len(data)
-        return data
-
-    def _wait(self) -> None:
-        if self._job is not None:
-            self._job.result()
-
-    def hexdigest(self) -> str:
-        """Return the SHA-256 of what was read."""
-        self._wait()
-        return self._digest.hexdigest()
+    def finish(self) -> None:
+        """Wait until every byte is on the disk."""
+        self.writer.wait()
+        self.flusher.wait()
+        with os_errors(self.run.part):
+            os.fsync(self.stream.fileno())
 
 
 def create(
@@ -211,7 +203,7 @@ def _escrowed(home: Home, scratch: Path, whom: Recipients, settings: BackupSetti
     header = seal(file_key, whom, settings)
     inner.write(header)
     sealer = Sealer(payload_key(file_key, header), inner, settings.chunk_bytes)
-    with tarfile.open(fileobj=_Plain(sealer), mode="w", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload] # only write and tell are used
+    with tarfile.open(fileobj=sealer, mode="w", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload] # only write and tell are used
         for folder in KEY_FOLDERS:
             for path in sorted((home.root / folder).rglob("*")):
                 if path.is_file() and not path.is_symlink():
@@ -226,9 +218,9 @@ def _escrowed(home: Home, scratch: Path, whom: Recipients, settings: BackupSetti
 def _resume(home: Home, folder: Path, wish: Wish) -> _Run | None:
     """Return the interrupted run when its file and every planned file are still the same."""
     part = wish.out.with_name(f"{wish.out.name}.part")
-    if not (folder / "state.json").is_file() or not part.is_file():
+    if not (folder / STATE).is_file() or not part.is_file():
         return None
-    value = read_json(folder / "state.json")
+    value = read_json(folder / STATE)
     run = _Run(
         folder,
         wish.out,
@@ -236,7 +228,7 @@ def _resume(home: Home, folder: Path, wish: Wish) -> _Run | None:
         base64.b64decode(value["file_key"]),
         [Planned.of(p) for p in value["plan"]],
         int(value["attempt"]),
-        int(value["chunks"]),
+        int(read_json(folder / SAFE)["chunks"]) if (folder / SAFE).is_file() else 0,
     )
     try:
         for item in run.plan:
@@ -251,52 +243,90 @@ def _resume(home: Home, folder: Path, wish: Wish) -> _Run | None:
 
 def _write(home: Home, run: _Run, settings: BackupSettings, progress: Progress, hook: Hook) -> int:
     safe = len(run.header) + run.chunks * (settings.chunk_bytes + OVERHEAD)
-    with os_errors(run.part), run.part.open("r+b" if run.chunks else "wb") as stream:
-        if run.chunks:
-            stream.truncate(safe)
-            stream.seek(safe)
-        else:
-            stream.write(run.header)
-        out = _Out(run, stream, settings, hook)
+    with ExitStack() as work:
+        with os_errors(run.part):
+            mode = "r+b" if run.chunks else "wb"
+            stream = cast("io.FileIO", work.enter_context(run.part.open(mode, buffering=0)))
+            if run.chunks:
+                stream.truncate(safe)
+                stream.seek(safe)
+            else:
+                stream.write(run.header)
+        out = _Out(run, stream, settings, hook, work)
+        hasher = work.enter_context(Behind("hash", HASHES_BEHIND))
         key = payload_key(run.file_key, run.header)
-        size = settings.chunk_bytes
-        sealer = Sealer(key, out, size, attempt=run.attempt, skip=run.chunks)  # type: ignore[arg-type] # only write is used
-        files = _tar(home, run, sealer, progress)
+        sealer = Sealer(
+            key,
+            out,
+            settings.chunk_bytes,
+            attempt=run.attempt,
+            skip=run.chunks,
+            behind=CHUNKS_BEHIND,
+        )
+        files = _tar(home, run, _Tar(sealer, hasher), progress)
         sealer.finish()
-        out.flush_to_disk()
+        out.finish()
     return files
 
 
-def _tar(home: Home, run: _Run, sealer: Sealer, progress: Progress) -> int:
+class _Tar:
+    """Writes an archive into the sealer, each file's bytes read where they are sealed."""
+
+    def __init__(self, sealer: Sealer, hasher: Behind) -> None:
+        self.sealer, self.hasher = sealer, hasher
+
+    def member(self, item: Planned, path: Path) -> hashlib._Hash:
+        """Add a file; the hash is whole when the hasher has done its work."""
+        self._head(_member(item.path, item.size, item))
+        digest, left = hashlib.sha256(), item.size
+        with os_errors(path), path.open("rb", buffering=0) as stream:
+            while left:
+                space = self.sealer.space()[:left]
+                count = stream.readinto(space)
+                if not count:
+                    raise BackupSourceChangedError(
+                        expected=f"{item.path} as long as planned", found="shorter"
+                    )
+                if item.size < SMALL:
+                    digest.update(space[:count])
+                    self.sealer.filled(count)
+                else:
+                    job = self.hasher.do(digest.update, space[:count])
+                    self.sealer.filled(count, job)
+                left -= count
+        self._pad(item.size, BLOCK)
+        return digest
+
+    def end(self, manifest: bytes) -> None:
+        """Add the manifest and the archive's end."""
+        self._head(_member(MANIFEST, len(manifest), None))
+        self.sealer.write(manifest)
+        self._pad(len(manifest), BLOCK)
+        self.sealer.write(bytes(2 * BLOCK))
+        self._pad(self.sealer.plain_bytes, RECORD)
+
+    def _head(self, member: tarfile.TarInfo) -> None:
+        self.sealer.write(member.tobuf(tarfile.PAX_FORMAT))
+
+    def _pad(self, size: int, unit: int) -> None:
+        self.sealer.write(bytes(-size % unit))
+
+
+def _tar(home: Home, run: _Run, tar: _Tar, progress: Progress) -> int:
     total, done = sum(p.size for p in run.plan), 0
-    manifest: dict[str, Any] = {}
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="hash") as pool,
-        tarfile.TarFile(
-            fileobj=_Plain(sealer),  # type: ignore[arg-type] # only write and tell are used
-            mode="w",
-            format=tarfile.PAX_FORMAT,
-            copybufsize=COPY,
-        ) as archive,
-    ):
-        for item in run.plan:
-            path = place(home, run.scratch, item)
-            with os_errors(path), path.open("rb", buffering=0) as stream:
-                source = _Hashed(stream, item.size, pool)
-                try:
-                    archive.addfile(_member(item.path, item.size, item), source)
-                except OSError as error:
-                    if str(error) == "unexpected end of data":
-                        raise BackupSourceChangedError(
-                            expected=f"{item.path} as long as planned", found="shorter"
-                        ) from error
-                    raise
-            require_unchanged(path, item)
-            manifest[item.path] = {"sha256": source.hexdigest(), "size": item.size}
-            done += item.size
-            progress.update(done, total, item.path)
-        data = canonical_json({"format": 1, "files": manifest})
-        archive.addfile(_member(MANIFEST, len(data), None), io.BytesIO(data))
+    digests = []
+    for item in run.plan:
+        path = place(home, run.scratch, item)
+        digests.append(tar.member(item, path))
+        require_unchanged(path, item)
+        done += item.size
+        progress.update(done, total, item.path)
+    tar.hasher.wait()
+    manifest = {
+        item.path: {"sha256": digest.hexdigest(), "size": item.size}
+        for item, digest in zip(run.plan, digests, strict=True)
+    }
+    tar.end(canonical_json({"format": 1, "files": manifest}))
     return len(manifest)
 
 

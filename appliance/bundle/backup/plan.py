@@ -24,7 +24,6 @@ from appliance.core.home import Home
 
 _SQLITE = b"SQLite format 3\0"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
-COPY = 1 << 20
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from appliance.bundle.backup.behind import Behind
 from appliance.bundle.backup.create import ESCROW, MANIFEST
 from appliance.bundle.backup.header import MAGIC, Secrets, open_header
 from appliance.bundle.backup.stream import Opener
@@ -22,11 +26,15 @@ from appliance.core.errors import BackupDamagedError, BackupLockedError, Restore
 from appliance.core.progress import NoProgress, Progress
 from appliance.core.settings.backup import BackupSettings
 
-_STEP = 1 << 20
+_STEP = 256 << 10  # larger ones are given back to the system each time, and cleared again
+HASHES_BEHIND = 4  # steps read and not yet hashed or written; each keeps its bytes in memory
+WRITES_BEHIND = 4
+FLUSHES_BEHIND = 64  # files written and not yet flushed; each keeps a descriptor
+FLUSH_BYTES = 64 << 20  # of a large file: the disk works while more is opened
 Take = Callable[[str, bytes], None]
 
 
-def open_stream(stream: BinaryIO, held: Secrets, settings: BackupSettings) -> Opener:
+def open_stream(stream: io.BufferedIOBase, held: Secrets, settings: BackupSettings) -> Opener:
     """Read and open the header; return the stream of authenticated plain bytes."""
     if stream.read(len(MAGIC)) != MAGIC:
         raise BackupDamagedError(expected="a backup of this appliance", found="another file")
@@ -40,17 +48,30 @@ def open_stream(stream: BinaryIO, held: Secrets, settings: BackupSettings) -> Op
     return Opener(opened.payload_key, stream, opened.chunk_bytes)
 
 
+@contextmanager
+def _opened(path: Path, held: Secrets, settings: BackupSettings) -> Iterator[Opener]:
+    with (
+        os_errors(path),
+        path.open("rb") as stream,
+        closing(open_stream(stream, held, settings)) as opener,
+    ):
+        yield opener
+
+
 def read_members(
     opener: Opener, take: Callable[[tarfile.TarInfo], Take], progress: Progress
 ) -> dict[str, Any]:
     """Pass each file's bytes to what ``take`` returns for it; return the checked manifest."""
-    hashes: dict[str, dict[str, Any]] = {}
+    found: dict[str, tuple[hashlib._Hash, int]] = {}
     manifest: dict[str, Any] | None = None
     done = 0
-    with tarfile.open(fileobj=opener, mode="r|", bufsize=_STEP) as archive:  # type: ignore[call-overload] # only read is used
+    with (
+        Behind("hash", HASHES_BEHIND) as hasher,
+        tarfile.open(fileobj=opener, mode="r|", bufsize=_STEP) as archive,  # type: ignore[call-overload] # only read is used
+    ):
         for member in archive:
             source = archive.extractfile(member) if member.isfile() else None
-            if source is None or why_refused(member.name) or member.name in hashes or manifest:
+            if source is None or why_refused(member.name) or member.name in found or manifest:
                 raise BackupDamagedError(
                     expected="plain files, each once, then the manifest",
                     found=f"something else at {member.name[:80]!a}",
@@ -60,13 +81,15 @@ def read_members(
                 continue
             sink, digest, size = take(member), hashlib.sha256(), 0
             while data := source.read(_STEP):
-                digest.update(data)
+                hasher.do(digest.update, data)
                 size += len(data)
                 sink(member.name, data)
-            hashes[member.name] = {"sha256": digest.hexdigest(), "size": size}
+            found[member.name] = (digest, size)
             done += size
             progress.update(done, None, member.name)
+        hasher.wait()
     opener.drain()
+    hashes = {n: {"sha256": d.hexdigest(), "size": size} for n, (d, size) in found.items()}
     if manifest is None or manifest.get("files") != hashes:
         raise BackupDamagedError(
             expected="the files that the manifest names", found="others, or no manifest"
@@ -86,8 +109,7 @@ def verify(
     path: Path, held: Secrets, settings: BackupSettings, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Open every chunk and compare every file with the manifest; nothing is written."""
-    with os_errors(path), path.open("rb") as stream:
-        opener = open_stream(stream, held, settings)
+    with _opened(path, held, settings) as opener:
 
         def skip(_member: tarfile.TarInfo) -> Take:
             return lambda _name, _data: None
@@ -106,30 +128,76 @@ def _summary(files: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Writer:
-    """Writes members below a folder, each with an exclusive, private file."""
+    """Writes members below a folder, each with an exclusive, private file.
 
-    def __init__(self, root: Path) -> None:
+    A thread writes, another flushes what was written; leaving the block waits for neither, so
+    :meth:`finish` must be called where the bytes are to be on the disk.
+    """
+
+    def __init__(self, root: Path, work: ExitStack) -> None:
         self.root = root
-        self._fd = -1
+        self._opened: set[int] = set()
+        work.callback(self._abandon)
+        self.flusher = work.enter_context(Behind("flush", FLUSHES_BEHIND))
+        self.writer = work.enter_context(Behind("write", WRITES_BEHIND))
+        self._file: _File | None = None
 
     def take(self, member: tarfile.TarInfo) -> Take:
-        self.close()
+        self.end()
         target = self.root / member.name
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         mode = stat.S_IMODE(member.mode) & 0o700 | 0o600
-        self._fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        self._opened.add(fd)
+        self._file = _File(fd)
         return self._write
 
     def _write(self, _name: str, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        self.writer.do(self._write_now, self._file, data)
 
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+    def _write_now(self, file: _File, data: bytes) -> None:
+        with os_errors(self.root):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(file.fd, view) :]
+        file.unflushed += len(data)
+        if file.unflushed >= FLUSH_BYTES:
+            file.unflushed = 0
+            self.flusher.do(self._flush, file.fd)
+
+    def _flush(self, fd: int) -> None:
+        with os_errors(self.root):
+            os.fdatasync(fd)
+
+    def _close(self, fd: int) -> None:
+        with os_errors(self.root):
+            os.fsync(fd)
+            self._opened.remove(fd)
+            os.close(fd)
+
+    def _abandon(self) -> None:
+        for fd in self._opened:
+            os.close(fd)
+
+    def end(self) -> None:
+        """End the file that is being written."""
+        if self._file is not None:
+            self.writer.do(self.flusher.do, self._close, self._file.fd)
+            self._file = None
+
+    def finish(self) -> None:
+        """Wait until everything is written and flushed."""
+        self.end()
+        self.writer.wait()
+        self.flusher.wait()
+
+
+@dataclass
+class _File:
+    """A file that is being written, and how many of its bytes no flush has been asked for."""
+
+    fd: int
+    unflushed: int = 0
 
 
 def restore(
@@ -146,12 +214,10 @@ def restore(
                 expected=f"an empty folder at {target}", found="something in it"
             )
     shown = progress or NoProgress()
-    with os_errors(path), path.open("rb") as stream:
-        opener = open_stream(stream, held, settings)
-        with new_folder(target) as temp:
-            files = _extract(opener, temp, shown)
-            if ESCROW in files:
-                _open_escrow(temp, held, settings)
+    with _opened(path, held, settings) as opener, new_folder(target) as temp:
+        files = _extract(opener, temp, shown)
+        if ESCROW in files:
+            _open_escrow(temp, held, settings)
     if target.is_dir():
         (target / "keys").mkdir(exist_ok=True, mode=0o700)
         (target / "keys").chmod(0o700)
@@ -159,28 +225,28 @@ def restore(
 
 
 def _extract(opener: Opener, folder: Path, progress: Progress) -> dict[str, Any]:
-    writer = _Writer(folder)
-    try:
-        return _checked(lambda: read_members(opener, writer.take, progress))
-    finally:
-        writer.close()
+    with ExitStack() as work:
+        writer = _Writer(folder, work)
+        files = _checked(lambda: read_members(opener, writer.take, progress))
+        writer.finish()
+    return files
 
 
 def _open_escrow(temp: Path, held: Secrets, settings: BackupSettings) -> None:
     """Open the sealed keys when one of the secrets is an escrow holder's; else leave them."""
-    with (temp / ESCROW).open("rb") as stream:
+    with ExitStack() as work:
         try:
-            opener = open_stream(stream, held, settings)
+            opener = work.enter_context(_opened(temp / ESCROW, held, settings))
         except BackupLockedError:
             return
-        with tarfile.open(fileobj=opener, mode="r|", bufsize=_STEP) as archive:  # type: ignore[call-overload] # only read is used
-            writer = _Writer(temp)
-            for member in archive:
-                source = archive.extractfile(member) if member.isfile() else None
-                if source is None or why_refused(member.name):
-                    raise BackupDamagedError(expected="key files", found="something else")
-                writer.take(member)(member.name, source.read())
-            writer.close()
+        archive = work.enter_context(tarfile.open(fileobj=opener, mode="r|", bufsize=_STEP))  # type: ignore[call-overload] # only read is used
+        writer = _Writer(temp, work)
+        for member in archive:
+            source = archive.extractfile(member) if member.isfile() else None
+            if source is None or why_refused(member.name):
+                raise BackupDamagedError(expected="key files", found="something else")
+            writer.take(member)(member.name, source.read())
+        writer.finish()
         opener.drain()
     (temp / ESCROW).unlink()
 
@@ -197,8 +263,7 @@ def drill(
         scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="drill-", dir=scratch) as folder:
         target = Path(folder) / "home"
-        with os_errors(path), path.open("rb") as stream:
-            opener = open_stream(stream, held, settings)
+        with _opened(path, held, settings) as opener:
             target.mkdir()
             files = _extract(opener, target, NoProgress())
         wrong = [n for n, f in files.items() if file_hash(target / n) != f["sha256"]]

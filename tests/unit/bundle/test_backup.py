@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import os
 import random
+import resource
 import signal
 import sqlite3
 import stat
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from appliance.core.errors import (
     BackupDamagedError,
     BackupLockedError,
     BackupSourceChangedError,
+    DiskFullError,
     RestoreRefusedError,
 )
 from appliance.core.home import Home
@@ -203,17 +207,25 @@ def test_endless_header(tmp_path: Path) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(plain=st.binary(max_size=700), cuts=st.lists(st.integers(1, 99), max_size=9))
-def test_stream_round_trip_in_any_pieces(plain: bytes, cuts: list[int]) -> None:
+@given(
+    plain=st.binary(max_size=700),
+    cuts=st.lists(st.integers(1, 99), max_size=9),
+    piece=st.integers(1, 400),
+    behind=st.integers(0, 3),
+)
+def test_stream_round_trip_in_any_pieces(
+    plain: bytes, cuts: list[int], piece: int, behind: int
+) -> None:
     out, at = io.BytesIO(), 0
-    sealer = Sealer(b"k" * 32, out, 64)
+    sealer = Sealer(b"k" * 32, out, 64, behind=behind)
     for cut in [*cuts, len(plain)]:
         sealer.write(plain[at : at + cut])
         at += cut
     sealer.finish()
     opener = Opener(b"k" * 32, io.BytesIO(out.getvalue()), 64)
-    assert opener.read() == plain[: min(at, len(plain))]
-    assert opener.ended
+    found = b"".join(iter(lambda: opener.read(piece), b""))
+    assert found == plain[: min(at, len(plain))]
+    opener.close()
 
 
 def test_a_chunk_written_again_never_repeats_a_nonce() -> None:
@@ -227,15 +239,17 @@ def test_a_chunk_written_again_never_repeats_a_nonce() -> None:
     assert mixed[4:68] != bytes([ord("a") ^ ord("b")]) * 64
 
 
-def killed_after(state: Home, out: Path, chunks: int) -> None:
+def killed_at(state: Home, out: Path, step: str, times: int, *, noted: int = 0) -> None:
+    """Kill a run at the ``times``-th ``step``, when ``noted`` flushes have been noted."""
     child = os.fork()
     if child == 0:  # pragma: no cover - the child
-        seen = 0
+        seen: Counter[str] = Counter()
 
-        def hook(step: str) -> None:
-            nonlocal seen
-            seen += step == "chunk"
-            if seen == chunks:
+        def hook(now: str) -> None:  # called by the writing and by the flushing thread
+            seen[now] += 1
+            if now == step and seen[step] == times:
+                while seen["noted"] < noted:
+                    time.sleep(0.001)
                 os.kill(os.getpid(), signal.SIGKILL)
 
         create(state, Wish(out, FOR_PASS), SETTINGS, hook=hook)
@@ -243,22 +257,67 @@ def killed_after(state: Home, out: Path, chunks: int) -> None:
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+def resumed(state: Home, out: Path, tmp_path: Path) -> dict[str, object]:
+    """Finish a run that was killed, and prove what it made."""
+    assert not out.exists()
+    done = create(state, Wish(out, FOR_PASS), SETTINGS)
+    restore.restore(out, tmp_path / "new", PASS, SETTINGS)
+    name = "models/a/adapter.gguf"
+    assert (tmp_path / "new" / name).read_bytes() == (state.root / name).read_bytes()
+    return done
+
+
 def test_power_cut_and_resume(state: Home, tmp_path: Path) -> None:
     out = tmp_path / "b"
-    for chunks in (6, 5, 3):
-        killed_after(state, out, chunks)
+    for chunks, noted in ((5, 2), (5, 2), (1, 0)):  # two of SETTINGS' four chunks a flush
+        killed_at(state, out, "chunk", chunks, noted=noted)
         assert not out.exists()
-    done = create(state, Wish(out, FOR_PASS), SETTINGS)
-    assert done["chunks_resumed"] == 8
-    assert done["attempt"] == 4
-    restore.restore(out, tmp_path / "new", PASS, SETTINGS)
-    assert (tmp_path / "new" / "models/a/adapter.gguf").read_bytes() == (
-        state.root / "models/a/adapter.gguf"
-    ).read_bytes()
+    done = resumed(state, out, tmp_path)
+    assert (done["chunks_resumed"], done["attempt"]) == (8, 4)
+
+
+def test_power_cut_between_a_flush_and_its_note(state: Home, tmp_path: Path) -> None:
+    killed_at(state, tmp_path / "b", "flushed", 2)
+    assert resumed(state, tmp_path / "b", tmp_path)["chunks_resumed"] == 2
+
+
+def test_power_cut_when_all_is_written_and_nothing_renamed(state: Home, tmp_path: Path) -> None:
+    killed_at(state, tmp_path / "b", "written", 1)
+    done = resumed(state, tmp_path / "b", tmp_path)
+    assert done["chunks_resumed"] == (tmp_path / "b").stat().st_size // (4096 + OVERHEAD) // 2 * 2
+
+
+def test_a_full_disk_is_named_and_the_next_run_goes_on(state: Home, tmp_path: Path) -> None:
+    """The write that fails is one of another thread; the plain file is read on meanwhile."""
+    out = tmp_path / "b"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(DiskFullError, match=r"b\.part"):
+            create(state, Wish(out, FOR_PASS), SETTINGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXFSZ, before)
+    assert resumed(state, out, tmp_path)["attempt"] == 2
+
+
+def test_a_disk_that_fills_during_restore_leaves_nothing(state: Home, tmp_path: Path) -> None:
+    out = backed_up(state, tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    try:
+        with pytest.raises(DiskFullError):
+            restore.restore(out, tmp_path / "new", PASS, SETTINGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not (tmp_path / "new").exists()
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
 
 
 def test_resume_starts_afresh_when_the_state_changed(state: Home, tmp_path: Path) -> None:
-    killed_after(state, tmp_path / "b", 6)
+    killed_at(state, tmp_path / "b", "chunk", 6)
     (state.root / "datasets/d1/rows").write_bytes(b"other")
     done = create(state, Wish(tmp_path / "b", FOR_PASS), SETTINGS)
     assert (done["chunks_resumed"], done["attempt"]) == (0, 1)
