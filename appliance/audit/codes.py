@@ -25,7 +25,9 @@ LOGIN, LOGOUT = "110122", "110123"
 EMERGENCY_OVERRIDE = "110127"
 NETWORK_CONFIGURATION = "110128"
 SECURITY_CONFIGURATION = "110129"
+HARDWARE_CONFIGURATION = "110130"
 SOFTWARE_CONFIGURATION = "110131"
+RESTRICTED_FUNCTION = "110132"
 RECORDING_STOPPED, RECORDING_STARTED = "110133", "110134"
 ROLES_CHANGED, USERS_CHANGED = "110136", "110137"
 
@@ -39,46 +41,102 @@ class Codes:
     crude: Crude
 
 
-# Longest prefix wins; "" is the answer for everything else: the application did something.
+_READ_LOG = Codes(AUDIT_LOG_USED, (), "R")
+_REVIEW = Codes(AUDIT_LOG_USED, (), "U")
+_ALERT = Codes(SECURITY_ALERT, (), "E")
+_RUN = Codes(APPLICATION_ACTIVITY, (), "E")
+_STARTED = Codes(APPLICATION_ACTIVITY, (START,), "E")
+_STOPPED = Codes(APPLICATION_ACTIVITY, (STOP,), "E")
+_LOGIN = Codes(USER_AUTHENTICATION, (LOGIN,), "E")
+_LOGOUT = Codes(USER_AUTHENTICATION, (LOGOUT,), "E")
+_IMPORT = Codes(IMPORT, (), "C")
+_EXPORT = Codes(EXPORT, (), "R")
+_PATIENT = Codes(PATIENT_RECORD, (), "R")
+_SECURITY = Codes(SECURITY_ALERT, (SECURITY_CONFIGURATION,), "U")
+_SOFTWARE = Codes(SECURITY_ALERT, (SOFTWARE_CONFIGURATION,), "U")
+_HARDWARE = Codes(SECURITY_ALERT, (HARDWARE_CONFIGURATION,), "U")
+_ACCOUNTS = Codes(SECURITY_ALERT, (USERS_CHANGED,), "U")
+
+# Longest prefix wins; "" is the answer for what a site's own program appends: the application did
+# something. Every action of the appliance itself falls under a name below (a test reads the code).
 TABLE: dict[str, Codes] = {
-    "": Codes(APPLICATION_ACTIVITY, (), "E"),
-    "audit": Codes(AUDIT_LOG_USED, (), "R"),
+    "": _RUN,
+    "audit": _READ_LOG,
     "audit.started": Codes(AUDIT_LOG_USED, (RECORDING_STARTED,), "E"),
     "audit.stopped": Codes(AUDIT_LOG_USED, (RECORDING_STOPPED,), "E"),
     "audit.erase": Codes(AUDIT_LOG_USED, (), "D"),
-    "audit.export": Codes(EXPORT, (), "R"),
-    "audit.clock_back": Codes(SECURITY_ALERT, (), "E"),
-    "audit.tail_removed": Codes(SECURITY_ALERT, (), "E"),
+    "audit.prune": Codes(AUDIT_LOG_USED, (), "D"),
+    "audit.export": _EXPORT,
+    "audit.clock_back": _ALERT,
+    "audit.peer_refused": _ALERT,
+    "audit.tail_removed": _ALERT,
+    "audit.witness_trust": _SECURITY,
     "auth": Codes(USER_AUTHENTICATION, (), "E"),
-    "auth.login": Codes(USER_AUTHENTICATION, (LOGIN,), "E"),
-    "auth.logout": Codes(USER_AUTHENTICATION, (LOGOUT,), "E"),
-    "backup.create": Codes(EXPORT, (), "R"),
+    "auth.login": _LOGIN,
+    "auth.logout": _LOGOUT,
+    "backup": _RUN,
+    "backup.create": _EXPORT,
     "backup.restore": Codes(IMPORT, (), "U"),
-    "bundle.install": Codes(SECURITY_ALERT, (SOFTWARE_CONFIGURATION,), "U"),
-    "console.login": Codes(USER_AUTHENTICATION, (LOGIN,), "E"),
-    "console.logout": Codes(USER_AUTHENTICATION, (LOGOUT,), "E"),
-    "console.review": Codes(AUDIT_LOG_USED, (), "U"),
-    "console.view": Codes(AUDIT_LOG_USED, (), "R"),
-    "data.import": Codes(IMPORT, (), "C"),
-    "data.export": Codes(EXPORT, (), "R"),
+    "bundle": _SOFTWARE,
+    "bundle.verify": _RUN,
+    "console": _READ_LOG,
+    "console.download": _EXPORT,
+    "console.enrol": _ACCOUNTS,
+    "console.error": _RUN,
+    "console.export": _EXPORT,
+    "console.forbidden": Codes(SECURITY_ALERT, (RESTRICTED_FUNCTION,), "E"),
+    "console.login": _LOGIN,
+    "console.logout": _LOGOUT,
+    "console.review": _REVIEW,
+    "console.sign_off": _REVIEW,
+    "console.started": _STARTED,
+    "console.stopped": _STOPPED,
+    "console.user_change": _ACCOUNTS,
+    "console.user_create": _ACCOUNTS,
+    "console.witness_trust": _SECURITY,
+    "data": _PATIENT,
+    "data.import": _IMPORT,
+    "data.export": _EXPORT,
     "data.delete": Codes(PATIENT_RECORD, (), "D"),
-    "deid": Codes(PATIENT_RECORD, (), "R"),
+    "deid": _PATIENT,
+    "doctor": _RUN,
+    "doctor.support_bundle": _EXPORT,
     "emergency": Codes(SECURITY_ALERT, (EMERGENCY_OVERRIDE,), "R"),
-    "gateway.chat": Codes(PATIENT_RECORD, (), "R"),
-    "gateway.started": Codes(APPLICATION_ACTIVITY, (START,), "E"),
-    "gateway.stopped": Codes(APPLICATION_ACTIVITY, (STOP,), "E"),
-    "guard": Codes(SECURITY_ALERT, (), "E"),
+    "gateway.chat": _PATIENT,
+    "gateway.completion": _PATIENT,
+    "gateway.started": _STARTED,
+    "gateway.stopped": _STOPPED,
+    "guard": _ALERT,
+    "hardware": _HARDWARE,
+    "host": _RUN,
+    "host.audit_rules": _SECURITY,
+    "host.certificate": _SECURITY,
+    "host.collect_gap": _ALERT,
+    "host.container_start": _STARTED,
+    "host.container_stop": _STOPPED,
+    "host.dns_sink_started": _STARTED,
     "host.firewall": Codes(SECURITY_ALERT, (NETWORK_CONFIGURATION,), "U"),
-    "host.login": Codes(USER_AUTHENTICATION, (LOGIN,), "E"),
-    "host.logout": Codes(USER_AUTHENTICATION, (LOGOUT,), "E"),
+    "host.login": _LOGIN,
+    "host.logout": _LOGOUT,
+    "host.provision": _SECURITY,
+    "host.provision_begins": _SECURITY,
+    "host.role": _SECURITY,
     "host.sudo": Codes(SECURITY_ALERT, (SECURITY_CONFIGURATION,), "E"),
-    "knowledge.add": Codes(IMPORT, (), "C"),
+    "host.vm_create": _HARDWARE,
+    "host.vm_destroy": _HARDWARE,
+    "init": _SOFTWARE,
+    "knowledge.add": _IMPORT,
     "knowledge.search": Codes(QUERY, (), "R"),
-    "models.import": Codes(IMPORT, (), "C"),
-    "models.promote": Codes(SECURITY_ALERT, (SOFTWARE_CONFIGURATION,), "U"),
-    "models.rollback": Codes(SECURITY_ALERT, (SOFTWARE_CONFIGURATION,), "U"),
+    "model": _RUN,
+    "models": _RUN,
+    "models.approve": _SOFTWARE,
+    "models.import": _IMPORT,
+    "models.promote": _SOFTWARE,
+    "models.rollback": _SOFTWARE,
+    "pipeline": _RUN,
     "roles": Codes(SECURITY_ALERT, (ROLES_CHANGED,), "U"),
-    "users": Codes(SECURITY_ALERT, (USERS_CHANGED,), "U"),
+    "train": _RUN,
+    "users": _ACCOUNTS,
 }
 
 

@@ -1,33 +1,42 @@
 """IHE BALP: an entry as a FHIR R4 AuditEvent.
 
-Reads, writes and searches about one patient follow the profiles PatientRead, PatientCreate and so
-on (profiles.ihe.net/ITI/BALP 1.1.3); everything else is a plain AuditEvent with DICOM codes.
+A create, read, update or delete that succeeded on one patient's record follows the profile
+PatientCreate, PatientRead and so on (profiles.ihe.net/ITI/BALP 1.1.4) and says so in
+``meta.profile``. Everything else is a plain AuditEvent with DICOM codes and claims no profile: an
+intent, a refusal and a failure because those profiles are about successful acts, a search because
+PatientQuery asks for the words searched for, which the log never holds.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from appliance.audit.codes import PATIENT_RECORD
 from appliance.audit.export.common import DCM, SUBTYPE_NAMES, TYPE_NAMES, Record, Source
 
 PROFILE: Final = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
 _HL7: Final = "http://terminology.hl7.org/CodeSystem/"
 _BALP: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/"
-# CRUDE letter -> profile, FHIR interaction, (client role, server role): the source of the data
-# is the server in a read and the client otherwise.
-_SOURCE, _DESTINATION = ("110153", "Source Role ID"), ("110152", "Destination Role ID")
+_SOURCE: Final = (DCM, "110153", "Source Role ID")
+_DESTINATION: Final = (DCM, "110152", "Destination Role ID")
+_APPLICATION: Final = (DCM, "110150", "Application")
+_CUSTODIAN: Final = (_HL7 + "provenance-participant-type", "custodian", "Custodian")
+_RECIPIENT: Final = (_HL7 + "v3-ParticipationType", "IRCP", "information recipient")
+_AUTHOR: Final = (_HL7 + "v3-ParticipationType", "AUT", "author (originator)")
+# CRUDE letter -> profile, FHIR interaction, roles of client, server and user.
 _PROFILES: Final = {
-    "C": ("PatientCreate", "create", _SOURCE, _DESTINATION),
-    "R": ("PatientRead", "read", _DESTINATION, _SOURCE),
-    "U": ("PatientUpdate", "update", _SOURCE, _DESTINATION),
-    "D": ("PatientDelete", "delete", _SOURCE, _DESTINATION),
-    "E": ("PatientQuery", "search", _SOURCE, _DESTINATION),
+    "C": ("PatientCreate", "create", _SOURCE, _DESTINATION, _AUTHOR),
+    "R": ("PatientRead", "read", _DESTINATION, _SOURCE, _RECIPIENT),
+    "U": ("PatientUpdate", "update", _SOURCE, _DESTINATION, _AUTHOR),
+    "D": ("PatientDelete", "delete", _APPLICATION, _CUSTODIAN, _AUTHOR),
 }
+_Code = tuple[str, str, str]
+_PLAIN: Final = ("", "", _SOURCE, _DESTINATION, _RECIPIENT)
 
 
 def to_balp(record: Record, source: Source) -> dict[str, Any]:
     """Return the AuditEvent resource."""
-    patient = bool(record.get("patient")) and record.value.get("type") in {"110110", "110112"}
+    profile, interaction, *roles = _profile(record)
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "id": record.get("id"),
@@ -37,7 +46,7 @@ def to_balp(record: Record, source: Source) -> dict[str, Any]:
         "recorded": record.at,
         "outcome": record.outcome,
         "outcomeDesc": record.get("reason") or record.get("outcome"),
-        "agent": _agents(record, source, patient=patient),
+        "agent": _agents(record, source, *roles),
         "source": {
             "site": source.site,
             "observer": {"display": source.name, "identifier": {"value": source.name}},
@@ -47,13 +56,22 @@ def to_balp(record: Record, source: Source) -> dict[str, Any]:
     }
     if record.get("purpose"):
         event["purposeOfEvent"] = [_purpose(record)]
-    if patient:
-        profile, interaction, _, _ = _PROFILES[record.get("crude")]
+    if profile:
         event["meta"] = {"profile": [PROFILE + profile]}
         event["type"] = {"system": _HL7 + "audit-event-type", "code": "rest"}
         first = {"system": "http://hl7.org/fhir/restful-interaction", "code": interaction}
         event["subtype"] = [first, *event["subtype"]]
     return {name: value for name, value in event.items() if value not in ("", [], None)}
+
+
+def _profile(record: Record) -> tuple[str, str, _Code, _Code, _Code]:
+    """Return the BALP profile the entry fulfils (or none), with the roles of who took part."""
+    fulfils = (
+        record.get("patient")
+        and record.get("type") == PATIENT_RECORD
+        and record.get("outcome") == "success"
+    )
+    return _PROFILES.get(record.get("crude"), _PLAIN) if fulfils else _PLAIN
 
 
 def _coding(system: str, code: str, names: dict[str, str]) -> dict[str, str]:
@@ -66,12 +84,13 @@ def _purpose(record: Record) -> dict[str, Any]:
     return {"coding": [coding]}
 
 
-def _role(code: tuple[str, str]) -> dict[str, Any]:
-    return {"coding": [{"system": DCM, "code": code[0], "display": code[1]}]}
+def _role(code: _Code) -> dict[str, Any]:
+    return {"coding": [dict(zip(("system", "code", "display"), code, strict=True))]}
 
 
-def _agents(record: Record, source: Source, *, patient: bool) -> list[dict[str, Any]]:
-    client, server = _PROFILES[record.get("crude")][2:] if patient else (_SOURCE, _DESTINATION)
+def _agents(
+    record: Record, source: Source, client: _Code, server: _Code, person: _Code
+) -> list[dict[str, Any]]:
     component = record.get("component")
     agents: list[dict[str, Any]] = [
         {
@@ -89,12 +108,14 @@ def _agents(record: Record, source: Source, *, patient: bool) -> list[dict[str, 
     ]
     if record.get("user"):
         user: dict[str, Any] = {
-            "type": {"coding": [{"system": _BALP + "UserAgentTypes", "code": "UserOauthAgent"}]},
+            "type": _role(person),
             "who": {"identifier": {"value": record.user}, "display": record.user},
             "requestor": True,
         }
         if record.get("session"):
-            user["policy"] = [record.get("session")]  # the token's id (JWT ID)
+            user["policy"] = [
+                record.get("session")
+            ]  # the id of the session or of the key, not the key
         if record.get("purpose"):
             user["purposeOfUse"] = [_purpose(record)]
         if record.get("role"):

@@ -9,22 +9,61 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from appliance.audit import codes
 from appliance.audit.export.common import Record, Source
 
-ECS_VERSION: Final = "8.17"
+ECS_VERSION: Final = "9.4.0"
 _OUTCOME: Final = {"success": "success", "refused": "failure", "failure": "failure"}
 _CATEGORY: Final = {
-    "110101": "configuration",
-    "110110": "database",
-    "110112": "database",
-    "110113": "intrusion_detection",
-    "110114": "authentication",
+    codes.AUDIT_LOG_USED: "configuration",
+    codes.EXPORT: "file",
+    codes.IMPORT: "file",
+    codes.PATIENT_RECORD: "database",
+    codes.QUERY: "database",
+    codes.SECURITY_ALERT: "intrusion_detection",
+    codes.USER_AUTHENTICATION: "authentication",
+}
+_CATEGORY_OF_SUBTYPE: Final = {
+    codes.NETWORK_CONFIGURATION: "configuration",
+    codes.SECURITY_CONFIGURATION: "configuration",
+    codes.HARDWARE_CONFIGURATION: "configuration",
+    codes.SOFTWARE_CONFIGURATION: "configuration",
+    codes.ROLES_CHANGED: "iam",
+    codes.USERS_CHANGED: "iam",
+}
+_MOMENT: Final = {
+    codes.START: "start",
+    codes.LOGIN: "start",
+    codes.STOP: "end",
+    codes.LOGOUT: "end",
 }
 _TYPE: Final = {"C": "creation", "R": "access", "U": "change", "D": "deletion", "E": "info"}
+# ECS says which types belong to a category; where one is missing, the nearest stands for it.
+_NARROW: Final = {
+    "database": {"creation": "change", "deletion": "change"},
+    "process": {"creation": "change", "deletion": "change"},
+    "iam": {"access": "info"},
+    "intrusion_detection": dict.fromkeys(("creation", "access", "change", "deletion"), "info"),
+    "authentication": dict.fromkeys(("creation", "access", "change", "deletion"), "info"),
+}
+
+
+def _kind(record: Record) -> tuple[str, str]:
+    """Return ``event.category`` and an ``event.type`` which ECS expects in it."""
+    subtypes = [str(s) for s in record.value.get("subtype", [])]
+    category = _CATEGORY.get(record.get("type"), "process")
+    for subtype in subtypes:
+        category = _CATEGORY_OF_SUBTYPE.get(subtype, category)
+    for subtype in subtypes:
+        if subtype in _MOMENT:
+            return category, _MOMENT[subtype]
+    wanted = _TYPE[record.get("crude")]
+    return category, _NARROW.get(category, {}).get(wanted, wanted)
 
 
 def to_ecs(record: Record, source: Source) -> dict[str, Any]:
     """Return the document."""
+    category, kind = _kind(record)
     document: dict[str, Any] = {
         "@timestamp": record.at,
         "ecs": {"version": ECS_VERSION},
@@ -32,8 +71,8 @@ def to_ecs(record: Record, source: Source) -> dict[str, Any]:
         "event": {
             "id": record.get("id"),
             "kind": "event",
-            "category": [_CATEGORY.get(record.get("type"), "process")],
-            "type": [_TYPE[record.get("crude")]],
+            "category": [category],
+            "type": [kind],
             "action": record.get("action"),
             "outcome": _OUTCOME.get(record.get("outcome"), "unknown"),
             "created": record.get("time"),
@@ -55,6 +94,8 @@ def to_ecs(record: Record, source: Source) -> dict[str, Any]:
         document["source"] = {"ip": record.get("ip")}
     if record.get("request_id"):
         document["trace"] = {"id": record.get("request_id")}
+    if record.get("model"):
+        document["gen_ai"] = {"request": {"model": record.get("model")}}
     return document
 
 

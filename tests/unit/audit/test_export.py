@@ -99,37 +99,90 @@ def test_balp_is_a_fhir_audit_event(item: Record) -> None:
     assert read.outcome in {"0", "4", "8", "12"}
 
 
-@pytest.mark.parametrize(
-    ("crude", "profile", "interaction", "client", "server"),
-    [
-        ("C", "PatientCreate", "create", "110153", "110152"),
-        ("R", "PatientRead", "read", "110152", "110153"),
-        ("U", "PatientUpdate", "update", "110153", "110152"),
-        ("D", "PatientDelete", "delete", "110153", "110152"),
-        ("E", "PatientQuery", "search", "110153", "110152"),
-    ],
-)
-def test_balp_has_what_the_profile_requires(
-    crude: str, profile: str, interaction: str, client: str, server: str
-) -> None:
-    """profiles.ihe.net/ITI/BALP 1.1.3: one client, one server, one patient, one data entity."""
-    event = to_balp(record(crude=crude), SOURCE)
+HL7 = "http://terminology.hl7.org/CodeSystem/"
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+# What each profile of profiles.ihe.net/ITI/BALP 1.1.4 fixes. No package that can be installed
+# carries its StructureDefinitions, so this table is written by hand after them.
+# CRUDE -> profile, interaction, type of the client, of the server, allowed types of the user.
+AUTHORS = {(HL7 + "v3-ParticipationType", code) for code in ("AUT", "INF", "CST")}
+RECIPIENT = {(HL7 + "v3-ParticipationType", "IRCP")}
+BALP = {
+    "C": ("PatientCreate", "create", (DCM, "110153"), (DCM, "110152"), AUTHORS),
+    "R": ("PatientRead", "read", (DCM, "110152"), (DCM, "110153"), RECIPIENT),
+    "U": ("PatientUpdate", "update", (DCM, "110153"), (DCM, "110152"), AUTHORS),
+    "D": (
+        "PatientDelete",
+        "delete",
+        (DCM, "110150"),
+        (HL7 + "provenance-participant-type", "custodian"),
+        AUTHORS,
+    ),
+}
+
+
+def coding(value: dict[str, Any]) -> tuple[str, str]:
+    """System and code of a Coding or of a CodeableConcept's only one."""
+    [found] = value.get("coding", [value])
+    return found["system"], found["code"]
+
+
+@pytest.mark.parametrize("user", ["doctor-1", None])
+@pytest.mark.parametrize("crude", BALP)
+def test_balp_has_what_the_profile_requires(crude: str, user: str | None) -> None:
+    """One client, one server, at most one user, one data entity, one patient, one transaction."""
+    profile, interaction, client, server, users = BALP[crude]
+    event = to_balp(record(crude=crude, user=user), SOURCE)
     assert event["meta"]["profile"] == [PROFILE + profile]
-    assert (event["type"]["code"], event["action"], event["outcome"]) == ("rest", crude, "0")
-    assert event["subtype"][0]["code"] == interaction
-    codes = [a["type"]["coding"][0]["code"] for a in event["agent"]]
-    assert codes == [client, server, "UserOauthAgent"]
-    assert all(a["who"] and a["network"]["address"] for a in event["agent"][:2])
-    user = event["agent"][2]
-    assert user["requestor"] and user["policy"] == ["token-1"]
-    assert user["purposeOfUse"][0]["coding"][0]["code"] == "TREAT"
-    patients = [e for e in event["entity"] if e.get("role", {}).get("code") == "1"]
-    assert [p["what"]["identifier"]["value"] for p in patients] == ["p1-ana"]
-    assert patients[0]["type"]["code"] == "1"
-    data = [e for e in event["entity"] if e.get("role", {}).get("code") == "4"]
-    assert [d["what"]["identifier"]["value"] for d in data] == ["Observation/17"]
-    requests = [e for e in event["entity"] if e["type"]["code"] == "XrequestId"]
-    assert requests[0]["what"]["identifier"]["value"] == "req-9"
+    assert coding(event["type"]) == (HL7 + "audit-event-type", "rest")
+    assert (event["action"], event["outcome"]) == (crude, "0")
+    interactions = [s for s in event["subtype"] if "restful-interaction" in s["system"]]
+    assert [s["code"] for s in interactions] == [interaction]
+    agents = {coding(a["type"]): a for a in event["agent"]}
+    assert len(agents) == len(event["agent"]) == (3 if user else 2)
+    for machine in (client, server):
+        assert agents[machine]["who"] and agents[machine]["network"]["address"]
+        assert "media" not in agents[machine]
+    people = [agents[key] for key in agents if key in users]
+    assert len(people) == len(event["agent"]) - 2
+    for person in people:
+        assert person["requestor"] and person["policy"] == ["token-1"] and person["who"]
+        assert "network" not in person and "media" not in person
+        assert coding(person["purposeOfUse"][0])[1] == "TREAT"
+    assert sum(a["requestor"] for a in event["agent"]) == 1
+    by_type: dict[tuple[str, str], list[Any]] = {}
+    for entity in event["entity"]:
+        by_type.setdefault(coding(entity["type"]), []).append(entity)
+    [data] = by_type.pop((HL7 + "audit-entity-type", "2"))
+    assert coding(data["role"]) in {(HL7 + "object-role", c) for c in ("3", "4", "20")}
+    assert data["what"]["identifier"]["value"] == "Observation/17"
+    [patient] = by_type.pop((HL7 + "audit-entity-type", "1"))
+    assert coding(patient["role"]) == (HL7 + "object-role", "1")
+    assert patient["what"] == {"type": "Patient", "identifier": {"value": "p1-ana"}}
+    [[transaction]] = by_type.values()
+    assert transaction["type"]["code"] == "XrequestId"
+    assert transaction["what"]["identifier"]["value"] == "req-9"
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"outcome": "refused"},
+        {"outcome": "failure"},
+        {"outcome": "unknown"},
+        {"phase": "intent", "intent": None, "outcome": None},
+        {"crude": "E"},
+        {"type": "110112"},
+        {"patient": None},
+    ],
+    ids=str,
+)
+def test_balp_claims_no_profile_for_what_is_not_a_successful_act_on_a_patients_record(
+    plain: dict[str, Any],
+) -> None:
+    event = to_balp(record(**plain), SOURCE)
+    AuditEvent.model_validate_json(json.dumps(event))
+    assert "meta" not in event
+    assert event["type"]["code"] == plain.get("type", "110110")
 
 
 def test_balp_names_the_leaf_so_that_the_event_can_be_proved() -> None:
@@ -253,11 +306,6 @@ def test_the_ocsf_schema_refuses_an_unknown_member() -> None:
         jsonschema.Draft202012Validator(schema).validate(event)
 
 
-# Elastic Common Schema 8.17: allowed values of the categorisation fields used here.
-ECS_CATEGORIES = {"configuration", "database", "intrusion_detection", "authentication", "process"}
-ECS_TYPES = {"creation", "access", "change", "deletion", "info"}
-
-
 @pytest.mark.parametrize("item", EVERY, ids=ids)
 def test_ecs_is_a_bulk_request(item: Record) -> None:
     [text] = [b.decode() for b in lines("ecs", [item], SOURCE, index="audit-2026")]
@@ -265,9 +313,6 @@ def test_ecs_is_a_bulk_request(item: Record) -> None:
     assert text.endswith("\n")
     assert action == {"create": {"_index": "audit-2026", "_id": item.get("id")}}
     assert document == to_ecs(item, SOURCE)
-    assert set(document["event"]["category"]) <= ECS_CATEGORIES
-    assert set(document["event"]["type"]) <= ECS_TYPES
-    assert document["event"]["outcome"] in {"success", "failure", "unknown"}
     assert document["@timestamp"] == item.at and document["ecs"]["version"]
     assert all(isinstance(v, str) for v in document["labels"].values())
 
