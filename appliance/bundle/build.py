@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.bundle.collect.apt import collect_apt
+from appliance.bundle.collect.apt import collect_apt, one_line
 from appliance.bundle.collect.common import Collected, Shell
 from appliance.bundle.collect.files import collect_collection, collect_file, collect_model
 from appliance.bundle.collect.images import collect_image
-from appliance.bundle.collect.wheels import agent_wheel, collect_wheels
+from appliance.bundle.collect.wheels import Where, agent_wheel, collect_wheels
 from appliance.bundle.medium import FolderMedium
 from appliance.bundle.model import (
     LICENCES,
@@ -53,6 +53,7 @@ class Plan:
     base: Path | None = None
     snapshot: bool = False
     images: Path | None = None
+    cache: Path | None = None
 
 
 def collect(plan: Plan, shell: Shell, progress: Progress) -> list[Collected]:
@@ -64,7 +65,7 @@ def collect(plan: Plan, shell: Shell, progress: Progress) -> list[Collected]:
         found += collect_apt(recipe.apt, recipe.machine, plan.work, shell, snapshot=plan.snapshot)
     if recipe.wheels is not None:
         progress.update(len(found), note="wheels")
-        found += collect_wheels(recipe.wheels, plan.inputs, plan.work, shell)
+        found += collect_wheels(recipe.wheels, _where(plan), shell)
     if recipe.agent:
         found.append(agent_wheel(plan.inputs, plan.work, shell))
     progress.update(len(found), note="images, collections, models, files")
@@ -75,6 +76,15 @@ def collect(plan: Plan, shell: Shell, progress: Progress) -> list[Collected]:
     for file in recipe.files:
         found += collect_file(file, plan.inputs)
     return found
+
+
+def _where(plan: Plan) -> Where:
+    """Return what a compiler for the target comes from: the first suite of the recipe."""
+    cache = plan.cache or plan.work / "images"
+    sources = plan.recipe.apt.sources if plan.recipe.apt is not None else ()
+    lines = tuple(line for source in sources for line in one_line(source))
+    suite = sources[0].suites[0] if sources else None
+    return Where(plan.inputs, plan.work, cache, suite, lines)
 
 
 def image_archives(plan: Plan) -> list[tuple[Image, Path]]:

@@ -33,12 +33,11 @@ class Apt(Strict):
 
 
 class Wheels(Strict):
-    """Hash-locked requirement files. ``build`` names the sdists made into wheels here."""
+    """Hash-locked requirement files. ``build`` names the sdists compiled for the target."""
 
     locks: tuple[str, ...]
     build: tuple[str, ...] = ()
     python: str = Field(pattern=r"^3\.\d+$")
-    platforms: tuple[str, ...] = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64")
     only: tuple[str, ...] = ()
 
 

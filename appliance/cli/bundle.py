@@ -75,6 +75,11 @@ def _installer(ctx: click.Context, label: str) -> Installer:
 @click.option("--input", "inputs", type=FOLDER, default=".", help="Where recipe paths begin.")
 @click.option("--images", type=FOLDER, help="Folder with NAME.oci.tar; none: no images.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="Kept downloads.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="What `./run images` compiled and kept (default: in the work folder).",
+)
 @click.option("--base", type=FOLDER, help="Make a difference bundle against this earlier one.")
 @click.option("--dated-archive", is_flag=True, help="The package archive is a dated snapshot.")
 @passphrase_option
@@ -90,6 +95,7 @@ def build(  # one option a line of the help
     inputs: Path,
     images: Path | None,
     work: Path | None,
+    cache: Path | None,
     base: Path | None,
     dated_archive: bool,
     passphrase_file: Path | None,
@@ -113,7 +119,11 @@ def build(  # one option a line of the help
     signers = Signers([p.read_bytes() for p in roots], *(opened[p] for p in paths))
     store = (work or out.with_name(out.name + ".work")).absolute()
     chosen = load_recipe(recipe)
-    plan = Plan(chosen, inputs.absolute(), store, out, sequence, base, dated_archive, images=images)
+    plan = Plan(
+        *(chosen, inputs.absolute(), store, out, sequence, base, dated_archive),
+        images=images,
+        cache=cache.absolute() if cache else None,
+    )
     tools = (BuildShell(store / "build.log"), SystemClock(), StderrProgress("build"))
     done = run_build(plan, signers, BundleSettings(), tools)
     emit(done, as_json=as_json, text=lambda: _built(done))

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write a redacted bundle for support here (.tar.gz).",
 )
+@click.option("--look", "only", multiple=True, help="Only this look (repeatable; default: all).")
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, /, support_bundle: Path | None, as_json: bool) -> int:
+def doctor(
+    ctx: click.Context, /, support_bundle: Path | None, only: tuple[str, ...], as_json: bool
+) -> int:
     """Say in one answer whether the appliance is healthy; exit code 1 when it is not."""
     from appliance.core.clock import SystemClock
     from appliance.core.errors import SettingsInvalidError
@@ -36,7 +39,7 @@ def doctor(ctx: click.Context, /, support_bundle: Path | None, as_json: bool) ->
     except SettingsInvalidError:
         settings = Settings()  # its own line says what is wrong; the others go on
     clock = SystemClock()
-    looks = Doctor(home, settings, clock).looks() | _beside(home, settings)
+    looks = _chosen(Doctor(home, settings, clock).looks() | _beside(home, settings), only)
     value = examine(looks)
     if support_bundle is not None:
         from appliance.audit.recorder import open_recorder
@@ -49,6 +52,13 @@ def doctor(ctx: click.Context, /, support_bundle: Path | None, as_json: bool) ->
     ]
     emit(value, as_json=as_json, text="\n".join(lines))
     return answer(value["ok"])
+
+
+def _chosen(looks: dict[str, Look], only: tuple[str, ...]) -> dict[str, Look]:
+    unknown = sorted(set(only) - looks.keys())
+    if unknown:
+        raise click.UsageError(f"expected one of {', '.join(looks)}; found {', '.join(unknown)}")
+    return {name: look for name, look in looks.items() if not only or name in only}
 
 
 def _beside(home: Home, settings: Settings) -> dict[str, Look]:

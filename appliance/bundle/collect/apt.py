@@ -48,6 +48,15 @@ def _stanza(source: AptSource) -> str:
     return "\n".join([*lines, f"Signed-By: {source.keyring}", ""])
 
 
+def one_line(source: AptSource) -> list[str]:
+    """Return the source in the form of one line a suite."""
+    parts = " ".join(source.components)
+    return [
+        f"deb [signed-by={source.keyring}] {source.uri} {suite} {parts}".rstrip()
+        for suite in source.suites
+    ]
+
+
 def configure(root: Path, machine: Machine, *, snapshot: bool) -> Path:
     """Write apt's configuration.
 

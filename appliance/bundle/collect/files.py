@@ -74,7 +74,10 @@ def _walk(path: Path) -> Iterator[tuple[str, Path]]:
     with os_errors(path):
         if path.is_dir():
             for inner in sorted(p for p in path.rglob("*") if p.is_file()):
-                yield inner.relative_to(path).as_posix(), inner
+                inside = inner.relative_to(path)
+                # What compilers and editors leave in a work tree is no content.
+                if not any(part == "__pycache__" or part.startswith(".") for part in inside.parts):
+                    yield inside.as_posix(), inner
         else:
             path.stat()
             yield "", path
@@ -100,8 +103,6 @@ def collect_file(file: File, root: Path) -> list[Collected]:
     """Take a document, or each file of a folder."""
     found = []
     for inside, path in _walk(root / file.path):
-        if "__pycache__" in path.parts:
-            continue
         place = f"{file.into}/{inside}" if inside else file.into
         name = place.rsplit("/", 1)[-1]
         content = Content(path=place, kind=file.kind, name=name, licence=file.licence)

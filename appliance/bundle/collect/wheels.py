@@ -5,15 +5,33 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.markers import Marker
 
 from appliance.bundle.collect.common import Collected, Shell
 from appliance.bundle.collect.licences import wheel_metadata
+from appliance.bundle.images.llama import NAME as LLAMA
+from appliance.bundle.images.llama import LlamaBuilder
+from appliance.bundle.images.recipe import load_defaults
+from appliance.bundle.images.wheels import PLATFORMS, WheelHouse, environment
 from appliance.bundle.model import Content
 from appliance.bundle.recipe import Wheels
 from appliance.core.canonical import sha256_hex
 from appliance.core.durable import os_errors, write_bytes
 from appliance.core.errors import BundleRecipeError, CollectFailedError
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a build reads and writes, and the archive a compiler for the target comes from."""
+
+    inputs: Path
+    work: Path
+    cache: Path
+    suite: str | None = None
+    mirrors: tuple[str, ...] = ()
 
 
 def split_lock(text: str) -> dict[str, str]:
@@ -36,28 +54,43 @@ def split_lock(text: str) -> dict[str, str]:
     return found
 
 
-def collect_wheels(wheels: Wheels, root: Path, work: Path, shell: Shell) -> list[Collected]:
+def for_target(locked: dict[str, str], python: str) -> dict[str, str]:
+    """Return {name: requirement} of the entries whose markers hold on the target.
+
+    Judged here, because pip judges the markers of a requirements file by the Python it runs on,
+    even when it is told to fetch for another one (pip #11664).
+    """
+    where, found = environment(python), dict[str, str]()
+    for key, block in locked.items():
+        head, newline, hashes = block.partition("\n")
+        requirement, _, marker = head.partition(";")
+        if marker and not Marker(marker.strip(" \\")).evaluate(where):
+            continue
+        plain = f"{requirement.strip()} \\" if marker else head
+        found[key.split()[0]] = plain + newline + hashes
+    return found
+
+
+def collect_wheels(wheels: Wheels, plan: Where, shell: Shell) -> list[Collected]:
     """Download the locked wheels for the target's Python and build the named sdists."""
-    folder = work / f"wheels-{wheels.python}"
+    folder = plan.work / f"wheels-{wheels.python}"
     with os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        texts = [(root / lock).read_text(encoding="utf-8") for lock in wheels.locks]
+        texts = [(plan.inputs / lock).read_text(encoding="utf-8") for lock in wheels.locks]
     locked: dict[str, str] = {}
     for text in texts:
-        locked |= split_lock(text)
+        locked |= for_target(split_lock(text), wheels.python)
     if wheels.only:
         wanted = {n.lower() for n in wheels.only}
-        locked = {k: v for k, v in locked.items() if k.split()[0] in wanted}
-    source = {k: v for k, v in locked.items() if k.split()[0] in wheels.build}
-    ready = {k: v for k, v in locked.items() if k not in source}
+        locked = {k: v for k, v in locked.items() if k in wanted}
+    ready = {k: v for k, v in locked.items() if k not in wheels.build}
     paths = _download(wheels, ready, folder, shell)
-    for key, requirement in sorted(source.items()):
-        paths.append(_build(key, requirement, wheels, folder, shell))
+    paths += [_build(name, wheels, plan) for name in wheels.build if name in locked]
     return [wheel_entry(p) for p in sorted(set(paths))]
 
 
 def _download(wheels: Wheels, locked: dict[str, str], folder: Path, shell: Shell) -> list[Path]:
-    """Let pip resolve markers and tags for the *target*, refuse sdists, check the hashes."""
+    """Let pip choose by the tags of the *target*, refuse sdists, check the hashes."""
     if not locked:
         return []
     text = "\n".join(locked[k] for k in sorted(locked)) + "\n"
@@ -65,11 +98,9 @@ def _download(wheels: Wheels, locked: dict[str, str], folder: Path, shell: Shell
     dest = folder / sha256_hex(text.encode())[:16]
     lock = folder / "download.lock"
     write_bytes(lock, text.encode())
-    target = []
-    if wheels.python != ".".join(map(str, sys.version_info[:2])):
-        target = ["--python-version", wheels.python, "--implementation", "cp"]
-        for platform in wheels.platforms:
-            target += ["--platform", platform]
+    target = ["--python-version", wheels.python, "--implementation", "cp"]
+    for platform in PLATFORMS:
+        target += ["--platform", platform]
     with os_errors(dest):
         dest.mkdir(exist_ok=True)
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
@@ -78,26 +109,25 @@ def _download(wheels: Wheels, locked: dict[str, str], folder: Path, shell: Shell
     return sorted(dest.glob("*.whl"))
 
 
-def _build(key: str, requirement: str, wheels: Wheels, folder: Path, shell: Shell) -> Path:
-    """Build one locked sdist into a wheel, here and now, for this Python only."""
-    if wheels.python != ".".join(map(str, sys.version_info[:2])):
-        raise CollectFailedError(
-            expected=f"Python {wheels.python} to build {key}",
-            found=f"Python {sys.version_info[0]}.{sys.version_info[1]}",
-            remedy="Build this bundle on a machine, or in a container, of the target release.",
+def _build(name: str, wheels: Wheels, plan: Where) -> Path:
+    """Compile one locked sdist in a root of the target release, without a network.
+
+    The same parts go into the inference image: compiled once, and never for the processor of the
+    build machine, whose instructions the target may lack.
+    """
+    if name != LLAMA or plan.suite is None:
+        raise BundleRecipeError(
+            expected=f"{LLAMA} as the only part to compile, and a package archive to do it with",
+            found=name if plan.suite else f"{name} in a recipe without apt sources",
         )
-    dest = folder / f"built-{sha256_hex(requirement.encode())[:16]}"
-    made = sorted(dest.glob("*.whl")) if dest.is_dir() else []
-    if not made:
-        lock = folder / "build.lock"
-        write_bytes(lock, requirement.encode() + b"\n")
-        argv = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--require-hashes"]
-        argv += ["--no-binary", ":all:", "--wheel-dir", str(dest), "-r", str(lock)]
-        shell.run(argv, folder, {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-        made = sorted(dest.glob("*.whl"))
-    if len(made) != 1:
-        raise CollectFailedError(expected=f"one wheel of {key}", found=f"{len(made)} wheels")
-    return made[0]
+    images = plan.inputs / "images"
+    defaults = load_defaults(images)
+    defaults = defaults.model_copy(
+        update={"suite": plan.suite, "mirrors": list(plan.mirrors), "python": wheels.python}
+    )
+    house = WheelHouse(plan.cache, images / "locks", wheels.python)
+    builder = LlamaBuilder(images, plan.cache, house, defaults, defaults.source_date_epoch)
+    return builder.get().wheel
 
 
 def wheel_entry(path: Path, *, agent: bool = False) -> Collected:
@@ -115,6 +145,7 @@ def wheel_entry(path: Path, *, agent: bool = False) -> Collected:
     return Collected(content, path)
 
 
+_PROJECT_FOLDERS = ("appliance", "hardware")  # hardware: data beside the package, ADR 0050
 _PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 
@@ -128,7 +159,8 @@ def agent_wheel(root: Path, work: Path, shell: Shell) -> Collected:
         for folder in (source, dest):
             shutil.rmtree(folder, ignore_errors=True)
         ignored = shutil.ignore_patterns("__pycache__", ".*")
-        shutil.copytree(root / "appliance", source / "appliance", ignore=ignored)
+        for name in _PROJECT_FOLDERS:
+            shutil.copytree(root / name, source / name, ignore=ignored)
         for name in _PROJECT_FILES:
             if (root / name).is_file():
                 shutil.copyfile(root / name, source / name)
