@@ -6,11 +6,13 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.vm import image, stick
+from tests.vm import image, medium, stick
 from tests.vm.guest import Guest
 from tests.vm.proof import Proof, run
+from tests.vm.whole import Options, Whole, run_whole
 
 _TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -18,39 +20,96 @@ _TOOLS = {
     "swtpm": "swtpm",
     "mmdebstrap": "mmdebstrap",
     "mke2fs": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
+    "mcopy": "mtools",
+    "ip": "iproute2",
 }
 
 
 def main() -> int:
     """Make the blank machine and the stick, run the proof, print one JSON object."""
+    given = _arguments()
+    missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
+    if missing:
+        sys.stderr.write(f"vm-test: expected these packages: {' '.join(missing)}\n")
+        return 3
+    folder: Path = given.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    proof = _quick(folder, given) if given.quick else _whole(folder, given)
+    report = proof.report()
+    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 0 if report["ok"] else 1
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="vm-test", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="storage and its ways in only")
     parser.add_argument("--kvm", action="store_true", help="use /dev/kvm (where it works)")
     parser.add_argument("--folder", type=Path, default=Path(".run/vm"), help="images and logs")
     parser.add_argument("--boot-seconds", type=float, default=600, help="limit of one start")
-    given = parser.parse_args()
-    missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
-    if missing:
-        sys.stderr.write(f"vm-test: expected these packages: {' '.join(missing)}\n")
-        return 3
-    folder = given.folder.resolve()
-    blank = image.build(folder / "blank", with_roles=given.quick)
-    medium = stick.build(folder / "stick.img")
-    guest = Guest(
-        folder / "guest", blank, stick=medium, kvm=given.kvm, boot_timeout_s=given.boot_seconds
+    parser.add_argument("--bundle", type=Path, help="a built bundle (default: build it)")
+    parser.add_argument("--root", type=Path, help="with --bundle: its signed root")
+    parser.add_argument("--images", type=Path, help="a folder with the image archives to carry")
+    parser.add_argument(
+        "--cut", type=float, action="append", help="seconds into provisioning (repeatable)"
     )
+    parser.add_argument("--no-network", action="store_true", help="leave the variant out")
+    return parser.parse_args()
+
+
+def _quick(folder: Path, given: argparse.Namespace) -> Proof:
+    blank = image.build(folder / "blank", with_roles=True)
+    guest = Guest(
+        folder / "guest",
+        blank,
+        stick=stick.build(folder / "stick.img"),
+        kvm=given.kvm,
+        boot_timeout_s=given.boot_seconds,
+    )
+    proof = Proof(guest, folder, ("storage",))
+    _fresh(guest, lambda: run(proof, ("storage",)))
+    return proof
+
+
+def _whole(folder: Path, given: argparse.Namespace) -> Proof:
+    blank = image.build(folder / "blank-whole", with_roles=False, disk_mib=16_384)
+    if given.bundle is None:
+        bundle = medium.build(folder, recipe="debian-12", sequence=1, images=given.images)
+        root = medium.ceremony(folder / "keys")
+    else:
+        bundle, root = given.bundle, given.root
+    carried = medium.stick(bundle, root, folder / "stick-whole.img")
+    guest = Guest(
+        folder / "guest-whole",
+        blank,
+        memory_mib=6144,
+        stick=carried.image,
+        safe=medium.fat(folder / "safe.img", "SAFE", 64, []),
+        data_mib=24_576,
+        cache="writeback",
+        kvm=given.kvm,
+        boot_timeout_s=given.boot_seconds,
+    )
+    proof = Proof(guest, folder, ())
+    options = Options(network=not given.no_network)
+    if given.cut is not None:
+        options.cuts = tuple(given.cut)
+    whole = Whole(proof, carried, options)
+    try:
+        _fresh(guest, lambda: run_whole(whole))
+    finally:
+        whole.cable.unplug()
+    return proof
+
+
+def _fresh(guest: Guest, work: Callable[[], None]) -> None:
     shutil.rmtree(guest.folder, ignore_errors=True)
     guest.prepare()
-    proof = Proof(guest, folder, ("storage",) if given.quick else ())
-    parts = ("storage",) if given.quick else ()
     try:
-        run(proof, parts)
+        work()
     finally:
         guest.stop(cut=True)
-    report = proof.report()
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(json.dumps(report) + "\n")
-    return 0 if report["ok"] else 1
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ class Guest:
     data_mib: int = 8192
     safe: Path | None = None  # the small stick for the safe
     lan: str = ""  # network namespace with the tap device LAN_TAP; empty: no network card at all
+    # unsafe loses what the guest flushed when QEMU is killed: writeback where power is cut
+    cache: str = "unsafe"
     kvm: bool = False  # a /dev/kvm that is there need not work: nested, it was seen to hang
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _port: socket.socket | None = None
@@ -105,7 +107,8 @@ class Guest:
             "-nodefaults", *self._card(),
             "-kernel", str(self.blank.kernel), "-initrd", str(self.blank.initrd),
             "-append", "root=LABEL=system rw console=ttyS0 apparmor=1 security=apparmor audit=1",
-            "-drive", f"file={self._file('system.qcow2')},if=virtio,format=qcow2,cache=unsafe",
+            "-drive",
+            f"file={self._file('system.qcow2')},if=virtio,format=qcow2,cache={self.cache}",
             "-drive", f"file={self._file('data.img')},if=none,id=data,format=raw,cache=writeback",
             "-device", f"virtio-blk-pci,drive=data,serial={DATA_SERIAL}",
             "-chardev", f"socket,id=tpm,path={self._file('tpm.sock')}",

@@ -37,6 +37,9 @@ class Proof:
     guest: Guest
     folder: Path
     roles: tuple[str, ...]
+    prefix: str = setup.COMMAND  # the agent's command line in the guest
+    home: str = setup.HOME
+    recovery: str = "/media/stick/recovery.key"
     steps: list[Step] = field(default_factory=list)
 
     def step(self, name: str, work: Callable[[], str]) -> bool:
@@ -59,7 +62,7 @@ class Proof:
 
     def json(self, command: str, timeout: float = 1800) -> tuple[Done, dict[str, Any]]:
         """Run a command of the agent with --json; return how it ended and its object."""
-        done = self.guest.run(setup.appliance(f"{command} --json"), timeout)
+        done = self.guest.run(f"{self.prefix} {command} --json 2>>{_LOG}", timeout)
         line = next((x for x in reversed(done.out.splitlines()) if x.startswith("{")), "{}")
         return done, json.loads(line)
 
@@ -87,7 +90,7 @@ class Proof:
     def log_elsewhere(self) -> str:
         """Copy the audit log out and verify it on this machine."""
         coded = self.guest.must(
-            f"tar -C {setup.HOME} --exclude=keys -cz audit 2>/dev/null | base64 -w0", 120
+            f"tar -C {self.home} --exclude=keys -cz audit 2>/dev/null | base64 -w0", 120
         )
         target = self.folder / "audit-copy"
         target.mkdir(exist_ok=True)
@@ -95,7 +98,7 @@ class Proof:
         archive.write_bytes(base64.b64decode(coded))
         subprocess.run(["tar", "-C", str(target), "-xzf", str(archive)], check=True)
         log = next((target / "audit").glob("log-*"))
-        key = self.guest.must(f"cat {setup.HOME}/audit/log-*/log.vkey").strip()  # the paper copy
+        key = self.guest.must(f"cat {self.home}/audit/log-0001/log.vkey").strip()  # the paper copy
         command = [sys.executable, "-m", "appliance.cli.main", "audit", "verify", "--json"]
         command += ["--log", str(log), "--vkey", key]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
@@ -132,8 +135,9 @@ class Proof:
         if what == "passphrase":
             say = f"printf %s {setup.PASSPHRASE}"
         else:
-            setup.plug_in(self.guest)
-            say = "tr -d '\\n' < /media/stick/recovery.key"
+            if self.recovery.startswith("/media/stick/"):
+                setup.plug_in(self.guest)
+            say = f"tr -d '\\n' < {self.recovery}"
         self.guest.must(_CLOSE)
         self.guest.must(
             f"{say} | cryptsetup open --type luks2 --key-file - {DATA_DISK} appliance-data"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
+from tests.vm import lan
 from tests.vm.guest import DATA_DISK, STICK, Guest
 
 HOME = "/var/lib/appliance-setup"
@@ -23,12 +24,16 @@ _TOOLS = {
 }
 
 
+COMMAND = f"export PATH=/usr/local/bin:$PATH; cd /; appliance --home {HOME}"
+
+
 @dataclass(frozen=True)
 class Site:
     """What the settings of the guest say."""
 
-    admin_network: str = ""
+    recovery_file: str = "/media/stick/recovery.key"
     address: str = ""
+    interface: str = ""
 
     def toml(self) -> str:
         """Return the ``appliance.toml``."""
@@ -37,12 +42,13 @@ class Site:
             "start_timeout_s = 240",  # a writer's first start under emulation on a loaded machine
             "[host]",
             f'data_disk = "{DATA_DISK}"',
-            'recovery_file = "/media/stick/recovery.key"',
+            f'recovery_file = "{self.recovery_file}"',
             f'admin_keys = ["{_KEY}"]',
         ]
-        if self.admin_network:
-            lines += [f'address = "{self.address}"', 'interface = "lan0"', "[host.networks]"]
-            lines += [f'admin = ["{self.admin_network}"]']
+        if self.address:
+            lines += [f'address = "{self.address}"', f'interface = "{self.interface}"']
+            lines += ["[host.networks]", f'admin = ["{lan.ADMINS}"]']
+            lines += [f'clients = ["{lan.CLIENTS}"]', f'reviewers = ["{lan.REVIEWERS}"]']
         return "\n".join(lines) + "\n"
 
 
@@ -80,12 +86,4 @@ def install_agent(guest: Guest, site: Site) -> str:
         put(guest, f"/usr/local/bin/{name}", _WRAPPER.format(module=module), "0755")
     put(guest, f"{HOME}/appliance.toml", site.toml())
     give_passphrase(guest)
-    return guest.must(appliance("--version")).strip()
-
-
-def appliance(command: str) -> str:
-    """Return the shell line of a command of the agent; its progress goes to the journal's file."""
-    return (
-        f"export PATH=/usr/local/bin:$PATH; cd /; appliance --home {HOME} {command}"
-        " 2>>/var/log/proof-progress.log"
-    )
+    return guest.must(f"{COMMAND} --version").strip()

@@ -1,0 +1,302 @@
+"""The whole proof: docs/it/install.md on a blank machine, step by step, and what may go wrong.
+
+Each step types what the guide says; nothing reaches the machine but the two sticks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tests.vm import lan, setup
+from tests.vm.guest import DATA_DISK, GuestError
+from tests.vm.medium import Medium
+from tests.vm.proof import Proof
+
+SETUP = "appliance-setup"
+INSTALLED = "/usr/local/bin/appliance"
+HOME = "/srv/appliance"
+_SAFE = "/media/safe/recovery-key.txt"
+_DISK_WITH_DATA = "mkfs.ext4 -q -F"
+
+
+@dataclass
+class Options:
+    """What the whole proof does beyond the installation."""
+
+    cuts: tuple[float, ...] = (45.0, 150.0)  # seconds into `host provision`
+    network: bool = True
+    scores: bool = False
+    pipeline: bool = True
+    limit_s: float = 7200.0
+
+
+@dataclass
+class Whole:
+    """The steps, over one guest and one medium."""
+
+    proof: Proof
+    medium: Medium
+    options: Options
+    cable: lan.Cable = field(default_factory=lan.Cable)
+    today: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d}")
+
+    def say(self, command: str, timeout: float = 600) -> str:
+        """Type one line of the guide; it has to succeed."""
+        return self.proof.guest.must(f"cd /; {command} 2>&1", timeout)
+
+    # -- steps 4 to 6 of the guide -------------------------------------------------------------
+
+    def prove_the_bundle(self) -> str:
+        """Compare the verifier with the paper, prove the medium, take what is needed first."""
+        self.say("mkdir -p /media/stick && mount -o ro /dev/disk/by-label/BUNDLE /media/stick")
+        seen = self.say("sha256sum /media/stick/verify_bundle.py").split()[0]
+        if seen != self.medium.verifier_sha256:
+            raise GuestError(f"the verifier differs from the paper: {seen}")
+        wrong = self.proof.guest.run(self._verifier("00" * 32), 1800)
+        if wrong.rc != 1:
+            raise GuestError(f"another fingerprint was not refused: {wrong.out[-500:]}")
+        out = self.say(self._verifier(self.medium.fingerprint), 1800)
+        if "VERIFIED" not in out:
+            raise GuestError(out[-800:])
+        return out.strip().splitlines()[-1]
+
+    def _verifier(self, fingerprint: str) -> str:
+        return (
+            f'python3 -I /media/stick/verify_bundle.py /media/stick --fingerprint "{fingerprint}"'
+            f" --date {self.today} --into /opt/appliance 2>&1"
+        )
+
+    def take_the_agent(self) -> str:
+        """Run setup.sh from what was proven."""
+        out = self.say("sh /opt/appliance/content/playbooks/setup.sh", 1800)
+        if "Done." not in out:
+            raise GuestError(out[-800:])
+        return self.say(f"{SETUP} --version").strip()
+
+    def settle(self) -> str:
+        """Write the settings, type the passphrase, mount the stick for the safe."""
+        setup.put(self.proof.guest, f"{setup.HOME}/appliance.toml", self._toml())
+        return self.type_secrets()
+
+    def _toml(self) -> str:
+        return setup.Site(recovery_file=_SAFE).toml()
+
+    def type_secrets(self) -> str:
+        """What a person does again after a power cut: step 5's second box and step 6."""
+        setup.give_passphrase(self.proof.guest)
+        self.say(
+            "for n in $(seq 60); do [ -e /dev/disk/by-label/SAFE ] && break; sleep 1; done;"
+            " mkdir -p /media/safe && { mountpoint -q /media/safe ||"
+            " mount /dev/disk/by-label/SAFE /media/safe; }"
+        )
+        return "typed"
+
+    # -- bad input: preflight refuses, nothing changed -----------------------------------------
+
+    def refuse_bad_input(self) -> str:
+        """A disk with data, a wrong clock, no key: each refused in words, nothing is written."""
+        guest, told = self.proof.guest, []
+        self.say(f"{_DISK_WITH_DATA} {DATA_DISK}")
+        before = self._fingerprint()
+        for name, prepare, undo, expected in (
+            ("disk with data", "true", f"wipefs -q -a {DATA_DISK}", "data disk"),
+            ("clock years off", "date -s 2031-01-01", f"date -s '{self._clock()}'", "clock"),
+            (
+                "SSH key missing",
+                f"sed -i.kept 's/^admin_keys.*/admin_keys = []/' {setup.HOME}/appliance.toml",
+                f"mv {setup.HOME}/appliance.toml.kept {setup.HOME}/appliance.toml",
+                "SSH key",
+            ),
+            (
+                "wrong disk named",
+                f"sed -i.kept 's/PROOFDATA1/NOSUCHDISK/' {setup.HOME}/appliance.toml",
+                f"mv {setup.HOME}/appliance.toml.kept {setup.HOME}/appliance.toml",
+                "data disk",
+            ),
+        ):
+            guest.must(prepare)
+            done = guest.run(f"{SETUP} host provision --date {self.today} 2>&1", 900)
+            if name == "disk with data" and self._fingerprint() != before:
+                raise GuestError("the disk with data was written to")
+            guest.must(undo)
+            if done.rc == 0 or expected not in done.out:
+                raise GuestError(f"{name}: exit {done.rc}: {done.out[-800:]}")
+            told.append(name)
+        if (
+            guest.run(f"test -e /dev/mapper/appliance-data || cryptsetup isLuks {DATA_DISK}").rc
+            == 0
+        ):
+            raise GuestError("a refused run made the volume")
+        return "refused: " + ", ".join(told)
+
+    def _fingerprint(self) -> str:
+        return self.say(f"dd if={DATA_DISK} bs=1M count=64 status=none | sha256sum")
+
+    def _clock(self) -> str:
+        return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+
+    # -- step 7 --------------------------------------------------------------------------------
+
+    def plan(self) -> str:
+        """Look; the first time many things would change and nothing is changed."""
+        _, value = self.proof.json(f"host plan --date {self.today}", 1800)
+        if not value.get("ok"):
+            raise GuestError(json.dumps(value)[:1500])
+        if self.proof.guest.run(f"cryptsetup isLuks {DATA_DISK}").rc == 0:
+            raise GuestError("plan changed the disk")
+        return f"{value.get('would_change', value.get('changed'))} changes announced"
+
+    def cut_power_after(self, seconds: float) -> str:
+        """Start provisioning and cut the power in the middle; then what a person does."""
+        guest = self.proof.guest
+        guest.must(
+            f"systemd-run --quiet --unit=proof-cut -p StandardOutput=null"
+            f" /usr/local/sbin/{SETUP} host provision --date {self.today}"
+        )
+        time.sleep(seconds)
+        role = guest.run(f"cat {setup.HOME}/host/provision.json").out
+        guest.stop(cut=True)
+        guest.start()
+        self.type_secrets()
+        done = re.findall(r'"(\w+)": (?:true|false)', role)
+        return f"cut after {seconds:.0f} s, after: {', '.join(done) or 'no role'}"
+
+    def key_for_the_safe(self) -> str:
+        """Step 8: the recovery key is on its stick and nowhere else."""
+        key = self.say(f"cat {_SAFE}").strip()
+        found = self.proof.guest.run(f"grep -rlF '{key}' /etc /var/lib/appliance-setup /opt /root")
+        if found.rc == 0:
+            raise GuestError(f"the recovery key lies in {found.out}")
+        self.say("umount /media/safe")
+        return f"{len(key.replace('-', ''))} characters"
+
+    # -- step 9 --------------------------------------------------------------------------------
+
+    def into_the_volume(self) -> str:
+        """The bundle into the encrypted volume."""
+        self.say("mountpoint -q /media/stick || mount -o ro /dev/disk/by-label/BUNDLE /media/stick")
+        self.say(f"cp {setup.HOME}/appliance.toml {HOME}/appliance.toml")
+        out = self.say(
+            f"{SETUP} --home {HOME} bundle install /media/stick"
+            f' --fingerprint "{self.medium.fingerprint}" --date {self.today}',
+            3600,
+        )
+        self.say(f"chown -R 10001:10000 {HOME}")
+        self.proof.prefix, self.proof.home = INSTALLED, HOME
+        return out.strip().splitlines()[-1]
+
+    # -- step 10 -------------------------------------------------------------------------------
+
+    def services(self) -> str:
+        """Ask the engine which containers are healthy."""
+        out = self.say(
+            "for n in $(seq 60); do docker ps --format '{{.Names}} {{.Status}}' |"
+            " grep -q starting || break; sleep 5; done;"
+            " docker ps -a --format '{{.Names}} {{.Status}}'",
+            600,
+        )
+        lines = out.strip().splitlines()
+        bad = [line for line in lines if "(healthy)" not in line]
+        if bad or not lines:
+            raise GuestError("; ".join(bad) or "no container")
+        return f"{len(lines)} healthy"
+
+    def confined(self) -> str:
+        """AppArmor, DOCKER-USER, mounts and SSH, looked at from inside by other means."""
+        profiles = self.say("docker inspect -f '{{.AppArmorProfile}}' $(docker ps -q)").split()
+        if set(profiles) != {"appliance-service"}:
+            raise GuestError(f"profiles of the containers: {profiles}")
+        self.say("aa-status --enabled")
+        self.say("iptables -S DOCKER-USER | grep -q -- '-j'")
+        self.say("ufw status | grep -q 'Status: active'")
+        mount = self.say(f"findmnt -no OPTIONS {HOME}")
+        if not {"nodev", "nosuid"} <= set(mount.strip().split(",")):
+            raise GuestError(f"{HOME} is mounted {mount}")
+        ssh = self.say("sshd -T")
+        for line in ("permitrootlogin no", "passwordauthentication no"):
+            if line not in ssh:
+                raise GuestError(f"sshd -T lacks: {line}")
+        return "AppArmor, DOCKER-USER, ufw, mounts, sshd"
+
+    # -- the variant with a card ---------------------------------------------------------------
+
+    def plug_the_cable(self) -> str:
+        """A card, an address and three networks, as the guide's step 5 has them."""
+        guest = self.proof.guest
+        guest.must("sync")
+        guest.stop()
+        self.cable.plug()
+        guest.lan = self.cable.name
+        took = guest.start()
+        self.proof.unlocked_by_tpm()
+        site = setup.Site(recovery_file=_SAFE, address=lan.ADDRESS, interface=lan.card(guest))
+        setup.put(guest, f"{HOME}/appliance.toml", site.toml(), "0640")
+        self.say(f"chown 10001:10000 {HOME}/appliance.toml; rm -f {HOME}/keys/tls/server.crt")
+        return f"up after {took:.0f} s with {site.interface}"
+
+    def exposure(self) -> str:
+        """The appliance's own look from outside, after the engine was started again."""
+        self.say("systemctl restart docker", 300)
+        self.services()
+        done, value = self.proof.json("host exposure", 900)
+        if done.rc != 0:
+            raise GuestError(json.dumps(value)[:800])
+        return f"open: {value.get('open')}"
+
+    def opened_with_the_key_of_the_safe(self) -> str:
+        """The stick comes out of the safe."""
+        self.type_secrets()
+        return self.proof.opened_with("recovery key")
+
+    def egress(self) -> str:
+        """Nothing tried to leave during the whole proof."""
+        done, value = self.proof.json("host egress report")
+        if done.rc != 0:
+            raise GuestError(json.dumps(value)[:800])
+        return json.dumps({k: v for k, v in value.items() if k in {"ok", "attempts", "packets"}})
+
+
+def run_whole(whole: Whole) -> None:
+    """Do it; what depends on a step that failed is not tried."""
+    proof, step, guest = whole.proof, whole.proof.step, whole.proof.guest
+    proof.prefix, proof.recovery = SETUP, _SAFE
+    needed = (
+        ("boot the blank machine", lambda: f"up after {guest.start():.0f} s"),
+        ("prove the bundle", whole.prove_the_bundle),
+        ("take the agent from it", whole.take_the_agent),
+        ("settings and secrets", whole.settle),
+        ("bad input is refused", whole.refuse_bad_input),
+        ("look before doing", whole.plan),
+        *(
+            (f"power cut at {s:.0f} s", lambda s=s: whole.cut_power_after(s))
+            for s in whole.options.cuts
+        ),
+        ("provision", lambda: proof.provision(again=False)),
+        ("the key for the safe", whole.key_for_the_safe),
+        ("the bundle into the volume", whole.into_the_volume),
+        ("provision with the bundle", lambda: proof.provision(again=False)),
+        ("reboot", proof.reboot),
+        ("the TPM unlocks the volume", proof.unlocked_by_tpm),
+    )
+    for name, work in needed:
+        if not step(name, work):
+            return
+    step("all services are healthy", whole.services)
+    step("host verify", proof.verify)
+    step("confined, looked at by other means", whole.confined)
+    step("a second run changes nothing", lambda: proof.provision(again=True))
+    if whole.options.network and step("plug the cable in", whole.plug_the_cable):
+        step("provision with a network", lambda: proof.provision(again=False))
+        step("seen from the network", lambda: lan.scan(guest, whole.cable))
+        step("host exposure after the engine was restarted", whole.exposure)
+    step("nothing tried to leave", whole.egress)
+    step("the log verifies on another machine", proof.log_elsewhere)
+    if not step("reboot with a cleared TPM", lambda: proof.reboot(clear_tpm=True)):
+        return
+    step("a cleared TPM opens nothing", proof.still_locked)
+    step("the passphrase opens it", lambda: proof.opened_with("passphrase"))
+    step("the recovery key opens it", whole.opened_with_the_key_of_the_safe)
