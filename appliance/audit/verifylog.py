@@ -62,7 +62,8 @@ def check_log(  # noqa: PLR0913 - one parameter an option of the command
     job = Job(check, snapshot, number, processes, progress)
     job.pruned = retention.pruned_before(folder) // TILE_WIDTH
     if newer_only and kept:
-        job.read_from = max(k.size for k in kept if k.size <= head.size) // TILE_WIDTH
+        within = (k.size for k in kept if k.size <= head.size)
+        job.read_from = max(within, default=0) // TILE_WIDTH
     job.expected |= {CHECKPOINT, VKEY}
     _check_complete(job)
     _check_edge(job)

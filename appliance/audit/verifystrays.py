@@ -113,7 +113,10 @@ def _bundle_entries(job: Job, n: int) -> list[bytes]:
     width = min(TILE_WIDTH, size - n * TILE_WIDTH)
     data = tile_bytes(job, ENTRIES, n, width) if width > 0 else b""
     entries = unpack_bundle(data or b"")
-    found = replay(job.snapshot.segments, job.check.origin)
+    try:
+        found = replay(job.snapshot.segments, job.check.origin)
+    except ApplianceError:
+        found = None  # check_wal has said so
     if len(entries) < TILE_WIDTH and found is not None:  # entries still without a checkpoint
         at = n * TILE_WIDTH + len(entries) - found.head.start
         if at >= 0:

@@ -64,11 +64,13 @@ def strace() -> str:
     return found
 
 
-def start_under(strace: str, home: Home, inject: str) -> subprocess.Popen[bytes]:
+def start_under(
+    strace: str, home: Home, inject: str, trace: Path = Path(os.devnull)
+) -> subprocess.Popen[bytes]:
     """Start a writer in which some system calls fail."""
     kinds = inject.split(":", 1)[0]
     writer = [sys.executable, "-m", "appliance.audit.writer", "--home", str(home.root), "--stay"]
-    tracing = ["-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={kinds}"]
+    tracing = ["-f", "-qq", "--seccomp-bpf", "-o", str(trace), "-e", f"trace={kinds}"]
     return subprocess.Popen(
         [strace, *tracing, "-e", f"inject={inject}", *writer],
         stdin=subprocess.DEVNULL,
