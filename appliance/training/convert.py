@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.core.canonical import sha256_hex, value_hash
@@ -17,7 +18,7 @@ from appliance.core.errors import ApplianceError, ConversionFailedError, ModelUn
 from appliance.registry import gguf
 from appliance.registry.importing import gguf_shape
 from appliance.registry.manifest import GGUF_FILE, Manifest
-from appliance.training.environment import child_environment, link_code
+from appliance.training.environment import child_environment, link_code, make_cache
 from appliance.training.service import KEY_CHARS, Workshop
 from appliance.training.worker.protocol import LOG_FILE
 
@@ -31,7 +32,7 @@ def convert_base(shop: Workshop, base: str) -> str:
     source = shop.models.files(manifest.hash)
     command = ["convert_hf_to_gguf.py", str(source), "--outtype", "f16"]
     command += ["--model-name", manifest.name]
-    return _convert(shop, manifest, command, {"base": manifest.hash})
+    return _convert(shop, manifest, command, [source], {"base": manifest.hash})
 
 
 def convert_adapter(shop: Workshop, adapter: str) -> str:
@@ -44,9 +45,10 @@ def convert_adapter(shop: Workshop, adapter: str) -> str:
         return there.hash
     source = shop.models.files(manifest.hash)
     command = ["convert_lora_to_gguf.py", str(source), "--outtype", "f16"]
-    command += ["--base", str(shop.models.files(base))]
+    below = shop.models.files(base)
+    command += ["--base", str(below)]
     links = {"adapter": manifest.hash, "base_gguf": base_gguf}
-    return _convert(shop, manifest, command, links)
+    return _convert(shop, manifest, command, [source, below], links)
 
 
 def _of_kind(shop: Workshop, content: str, kind: str) -> Manifest:
@@ -56,7 +58,23 @@ def _of_kind(shop: Workshop, content: str, kind: str) -> Manifest:
     return manifest
 
 
-def _convert(shop: Workshop, manifest: Manifest, command: list[str], links: dict[str, str]) -> str:
+@dataclass(frozen=True)
+class _Job:
+    """One conversion: the script, its arguments, what it reads and where it writes."""
+
+    script: str
+    arguments: list[str]
+    sources: list[Path]
+    target: Path
+
+
+def _convert(
+    shop: Workshop,
+    manifest: Manifest,
+    command: list[str],
+    sources: list[Path],
+    links: dict[str, str],
+) -> str:
     key = value_hash({"stage": "convert", "of": manifest.hash, "links": links})
     run = shop.runs / f"convert-{key[:KEY_CHARS]}"
     with (
@@ -67,8 +85,8 @@ def _convert(shop: Workshop, manifest: Manifest, command: list[str], links: dict
         files = staging / "files"
         with os_errors(staging):
             files.mkdir()
-            link_code(run)
-        _run(shop, run, [*command, "--outfile", str(files / GGUF_FILE)])
+        arguments = [*command[1:], "--outfile", str(files / GGUF_FILE)]
+        _run(shop, run, _Job(command[0], arguments, sources, files))
         try:
             header = gguf.read_header(files / GGUF_FILE, shop.settings.registry)
         except ApplianceError as error:
@@ -103,14 +121,28 @@ def _check(header: gguf.GgufHeader, manifest: Manifest) -> None:
         )
 
 
-def _run(shop: Workshop, run: Path, command: list[str]) -> None:
-    trainer = shop.trainer()
+def _run(shop: Workshop, run: Path, job: _Job) -> None:
     settings = shop.settings.training
-    script, *arguments = command
-    program = [str(trainer.python), str(trainer.require_converter() / script), *arguments]
+    try:
+        code = (_in_container if settings.runner == "container" else _as_child)(shop, run, job)
+    except TimeoutError as error:
+        raise ConversionFailedError(
+            expected=f"an end within {settings.converter_seconds} s", found="none"
+        ) from error
+    if code != 0:
+        raise ConversionFailedError(
+            expected=f"exit code 0 of {job.script}",
+            found=f"{code}; its words are in {run / LOG_FILE}",
+        )
+
+
+def _as_child(shop: Workshop, run: Path, job: _Job) -> int:
+    trainer, settings = shop.trainer(), shop.settings.training
+    link_code(run)
+    program = [str(trainer.python), str(trainer.require_converter() / job.script), *job.arguments]
     with os_errors(run), (run / LOG_FILE).open("wb") as log:
         try:
-            code = subprocess.run(
+            return subprocess.run(
                 program,
                 cwd=run,
                 env=child_environment(run, settings, 0, os.environ),
@@ -121,10 +153,20 @@ def _run(shop: Workshop, run: Path, command: list[str]) -> None:
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired as error:
-            raise ConversionFailedError(
-                expected=f"an end within {settings.converter_seconds} s", found="none"
-            ) from error
-    if code != 0:
-        raise ConversionFailedError(
-            expected=f"exit code 0 of {script}", found=f"{code}; its words are in {run / LOG_FILE}"
-        )
+            raise TimeoutError from error
+
+
+def _in_container(shop: Workshop, run: Path, job: _Job) -> int:
+    """Run the converter that the trainer image carries."""
+    from appliance.training.container import CONVERTER, PYTHON, Box, connect, run_once
+
+    settings = shop.settings.training
+    make_cache(run)
+    box = Box(
+        run,
+        readable=job.sources,
+        writable=[job.target],
+        entrypoint=[PYTHON],
+        command=[str(CONVERTER / job.script), *job.arguments],
+    )
+    return run_once(connect(settings), box, settings, settings.converter_seconds)

@@ -81,8 +81,14 @@ def child_environment(
     PYTHONPATH stays behind ours, since the pipeline's network guard travels there.
     """
     kept = {k: v for k, v in inherited.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
-    threads = str(settings.threads or len(os.sched_getaffinity(0)))
     paths = [str(run / "code"), *filter(None, [kept.get("PYTHONPATH", "")])]
+    own = {"PYTHONPATH": os.pathsep.join(paths)}
+    return kept | OFFLINE | own | own_environment(run, settings, seed)
+
+
+def own_environment(run: Path, settings: TrainingSettings, seed: int) -> dict[str, str]:
+    """Return what a trainer is told of its folder, wherever it runs."""
+    threads = str(settings.threads or len(os.sched_getaffinity(0)))
     own = {
         "HOME": str(run / "cache"),
         "XDG_CACHE_HOME": str(run / "cache"),
@@ -90,23 +96,27 @@ def child_environment(
         "TMPDIR": str(run / "cache"),
         "TORCHINDUCTOR_CACHE_DIR": str(run / "cache" / "inductor"),
         "TRITON_CACHE_DIR": str(run / "cache" / "triton"),
-        "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONHASHSEED": str(seed % 2**32),
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
     }
     cpu = {"UNSLOTH_FORCE_CPU": "1"} if settings.device == "cpu" else {}
-    return kept | OFFLINE | own | cpu
+    return own | cpu
 
 
 def link_code(run: Path) -> None:
     """Show the trainer this package and nothing else of the agent's environment."""
     code = run / "code"
     code.mkdir(exist_ok=True)
-    (run / "cache").mkdir(exist_ok=True)
+    make_cache(run)
     link = code / "appliance"
     target = Path(appliance.__file__).parent
     if link.is_symlink() and link.readlink() == target:
         return
     link.unlink(missing_ok=True)
     link.symlink_to(target)
+
+
+def make_cache(run: Path) -> None:
+    """Make the folder that every cache of the trainer's libraries is sent to."""
+    (run / "cache").mkdir(exist_ok=True)

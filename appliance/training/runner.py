@@ -12,9 +12,8 @@ import os
 import selectors
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,13 @@ from appliance.core.errors import (
 )
 from appliance.core.progress import Progress
 from appliance.core.settings.training import TrainingSettings
-from appliance.training.environment import Trainer, child_environment, link_code
+from appliance.training.environment import (
+    child_environment,
+    find_trainer,
+    link_code,
+    make_cache,
+)
+from appliance.training.processes import Child, Running
 from appliance.training.worker import protocol
 
 READ_BYTES = 65_536
@@ -38,13 +43,13 @@ POLL_SECONDS = 1.0  # how often a cancelled or silent trainer is noticed
 FULL_BYTES = 64 << 20  # less than this left, and a trainer that failed, failed for want of space
 PID_FILE = "pid"
 LOCK_FILE = "lock"
-PRIVATE = 0o077  # umask: samples are de-identified, and still nobody else's business
+Start = Callable[[Path, dict[str, Any]], Running]
 
 
 def run_stage(
     run: Path,
     job: dict[str, Any],
-    trainer: Trainer,
+    start: Start,
     settings: TrainingSettings,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -61,11 +66,43 @@ def run_stage(
         with os_errors(run):
             (run / protocol.CANCEL_FILE).unlink(missing_ok=True)
             shutil.rmtree(run / protocol.OUTPUT_FOLDER, ignore_errors=True)
-            link_code(run)
         write_json(run / protocol.JOB_FILE, job)
-        environment = child_environment(run, settings, job["seed"], os.environ)
-        _drive(run, trainer.python, environment, settings, progress)
+        _drive(run, start(run, job), settings, progress)
         return _result(run)
+
+
+def starter(settings: TrainingSettings) -> Start:
+    """Return how a worker is started here: as a child, or in a container.
+
+    Raises:
+        ToolMissingError, ImageRefusedError: what it would run in is not there, or is another.
+    """
+    if settings.runner == "container":
+        return _in_container(settings)
+    trainer = find_trainer(settings)
+
+    def child(run: Path, job: dict[str, Any]) -> Running:
+        with os_errors(run):
+            link_code(run)
+        environment = child_environment(run, settings, job["seed"], os.environ)
+        return Child(run, trainer.python, environment)
+
+    return child
+
+
+def _in_container(settings: TrainingSettings) -> Start:
+    from appliance.training.container import Box, Contained, connect
+
+    client = connect(settings)
+
+    def contained(run: Path, job: dict[str, Any]) -> Running:
+        with os_errors(run):
+            make_cache(run)
+        weights = [Path(job[name]) for name in ("base", "adapter") if job.get(name)]
+        box = Box(run, readable=weights, command=["--channel"], seed=job["seed"])
+        return Contained(client, box, settings)
+
+    return contained
 
 
 def _result(run: Path) -> dict[str, Any]:
@@ -73,48 +110,36 @@ def _result(run: Path) -> dict[str, Any]:
     return result
 
 
-def _drive(
-    run: Path,
-    python: Path,
-    environment: dict[str, str],
-    settings: TrainingSettings,
-    progress: Progress,
-) -> None:
-    reader, writer = os.pipe()
-    command = [str(python), "-m", "appliance.training.worker"]
-    command += ["--fd", str(writer), "--parent", str(os.getpid())]
-    try:
-        with os_errors(run), (run / protocol.LOG_FILE).open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=run,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(writer,),
-                umask=PRIVATE,
-            )
-    except BaseException:
-        os.close(reader)
-        os.close(writer)
-        raise
-    os.close(writer)
-    write_json(run / PID_FILE, {"pid": process.pid})
+def _drive(run: Path, running: Running, settings: TrainingSettings, progress: Progress) -> None:
     stopped: dict[str, Any] = {}
+    heard = False
     try:
-        for message in _messages(reader, process, run, settings):
+        write_json(run / PID_FILE, running.describe())
+        for message in _messages(running, run, settings):
             if message["kind"] == "step":
                 progress.update(message["step"], message["total"], _note(message))
             elif message["kind"] == "stopped":
                 stopped = message
+        heard = True
     finally:
-        os.close(reader)
-        _end(process, settings)
+        if not heard:  # the agent itself is leaving
+            running.kill()
+        code = running.wait(settings.stop_seconds)
+        running.close()
         progress.close()
         (run / PID_FILE).unlink(missing_ok=True)
-    if process.returncode != protocol.EXIT_FINE:
-        raise failure(process.returncode, stopped, run)
+    if code != protocol.EXIT_FINE:
+        raise failure(code, stopped, run)
+    _require_plain(run / protocol.OUTPUT_FOLDER)
+
+
+def _require_plain(output: Path) -> None:
+    """Refuse links in what the trainer wrote: the copy into the registry would follow them."""
+    for path in (output, *output.rglob("*")):
+        if path.is_symlink() or not (path.is_dir() or path.is_file() or not path.exists()):
+            raise ToolFailedError(
+                expected="plain files in the trainer's output", found=f"another kind: {path.name!a}"
+            )
 
 
 def _note(message: dict[str, Any]) -> str:
@@ -123,39 +148,30 @@ def _note(message: dict[str, Any]) -> str:
     return f"step {message['step']}/{message['total']} {' '.join(shown)}"
 
 
-def _messages(
-    reader: int, process: subprocess.Popen[bytes], run: Path, settings: TrainingSettings
-) -> Iterator[dict[str, Any]]:
-    """Yield what the worker says until it closes the pipe; end it when it hangs."""
+def _messages(running: Running, run: Path, settings: TrainingSettings) -> Iterator[dict[str, Any]]:
+    """Yield what the worker says until it closes the pipe or has ended; end it when it hangs."""
     buffer = b""
     heard = time.monotonic()
     asked: float | None = None
     with selectors.DefaultSelector() as selector:
-        selector.register(reader, selectors.EVENT_READ)
+        selector.register(running.reader, selectors.EVENT_READ)
         while True:
             if selector.select(POLL_SECONDS):
-                data = os.read(reader, READ_BYTES)
+                data = os.read(running.reader, READ_BYTES)
                 if not data:
                     return
                 heard = time.monotonic()
                 *lines, buffer = (buffer + data).split(b"\n")
                 yield from map(json.loads, lines)
+            elif running.ended():  # perhaps before it opened the pipe
+                return
             now = time.monotonic()
             if now - heard > settings.stall_seconds:
-                process.kill()
+                running.kill()
             if (run / protocol.CANCEL_FILE).exists():
                 asked = asked or now
                 if now - asked > settings.stop_seconds:
-                    process.kill()
-
-
-def _end(process: subprocess.Popen[bytes], settings: TrainingSettings) -> None:
-    """Wait for the worker; end it when the agent itself is leaving."""
-    try:
-        process.wait(timeout=settings.stop_seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+                    running.kill()
 
 
 def failure(code: int, stopped: dict[str, Any], run: Path) -> ApplianceError:

@@ -27,7 +27,7 @@ from appliance.registry.store import ModelStore
 from appliance.training import samples
 from appliance.training.environment import Trainer, find_trainer
 from appliance.training.recipe import Recipe
-from appliance.training.runner import run_stage
+from appliance.training.runner import run_stage, starter
 from appliance.training.worker.protocol import CHECKPOINTS, OUTPUT_FOLDER, read_metrics
 
 STAGE_FILE = "stage.json"
@@ -255,7 +255,10 @@ def _stage(shop: Workshop, plan: StagePlan, recipe: Recipe, fields: dict[str, An
         }
         settings = shop.settings.training
         progress = shop.progress(f"train {plan.stage}")
-        result = run_stage(run, job, shop.trainer(), settings, progress)
+        act.detail["runner"] = settings.runner
+        if settings.runner == "container":
+            act.detail["image"] = settings.image
+        result = run_stage(run, job, starter(settings), settings, progress)
         seconds = round(shop.clock.monotonic() - began, 3)
         made = _keep(shop, run, result, fields, seconds)
         act.detail.update(object=made, seconds=seconds, **_measured(result))

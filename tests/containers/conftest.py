@@ -57,7 +57,9 @@ def _start(folder: Path) -> Iterator[DockerClient]:
                 if d.poll() is not None or time.monotonic() > deadline:
                     pytest.fail(f"dockerd did not start: {(folder / 'log').read_text()[-600:]}")
                 time.sleep(0.2)
-            yield client
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("DOCKER_HOST", url)  # for the product's own clients
+                yield client
             client.close()
         finally:
             d.terminate()

@@ -59,6 +59,7 @@ class Builder:
             Packages(options.cache, defaults, fresh=options.fresh_packages),
             house,
             lambda cuda: llama.get(options.llama, cuda=cuda),
+            llama.source,
             options.agent,
         )
         self._code = code_hash()

@@ -14,7 +14,7 @@ import appliance
 from appliance.bundle.images import wheels
 from appliance.bundle.images.bytecode import compiled
 from appliance.bundle.images.debs import Deb, Packages
-from appliance.bundle.images.llama import LICENCE, SERVER, Llama
+from appliance.bundle.images.llama import CONVERTERS, LICENCE, SERVER, Llama, converters
 from appliance.bundle.images.recipe import Image, load_image
 from appliance.bundle.images.tree import Tree, base_links
 from appliance.bundle.images.wheels import Wheel, WheelHouse
@@ -23,6 +23,7 @@ from appliance.core.errors import BundleRecipeError
 
 AGENT = Path(appliance.__file__).parent
 NOT_SOURCE = ("__pycache__",)
+SCRIPTS = "usr/share/llama.cpp"
 
 
 @dataclass
@@ -45,13 +46,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Kitchen:
-    """Turns the recipes in ``images`` into steps; ``llama`` compiles, for CUDA when told so."""
+    """Turns the recipes in ``images`` into steps; ``llama`` compiles, for CUDA when told so.
+
+    ``source`` fetches llama.cpp's pinned source package.
+    """
 
     images: Path
     python: str
     packages: Packages
     house: WheelHouse
     llama: Callable[[bool], Llama]
+    source: Callable[[], Path]
     agent: Path = AGENT
 
     @property
@@ -70,6 +75,7 @@ class Kitchen:
                 steps.append(self._debian(name, image, asked, parts))
             steps.extend(self._wheels(name, image, parts))
             steps.extend(self._compiled(name, image, parts))
+            steps.extend(self._converters(name, image))
             steps.append(self._own(name, image, lowest=name == chain[0]))
             if image.agent:  # the layer that changes most comes last
                 steps.append(self._agent(list(parts.debs)))
@@ -154,6 +160,22 @@ class Kitchen:
             return tree
 
         yield Step(f"{SERVER} of {name}", [llama.identity(), image.llama, image.drop], make)
+
+    def _converters(self, name: str, image: Image) -> Iterator[Step]:
+        if not image.converters:
+            return
+        source = self.source()
+
+        def make() -> Tree:
+            tree = Tree()
+            for path, data in converters(source).items():
+                licence = path == "LICENSE"
+                where = "usr/share/doc/llama.cpp/copyright" if licence else f"{SCRIPTS}/{path}"
+                tree.file(where, data)
+            return tree
+
+        inputs = [file_hash(source), CONVERTERS]
+        yield Step(f"GGUF converters of {name}", inputs, make)
 
     def _own(self, name: str, image: Image, *, lowest: bool) -> Step:
         folder = self.images / name

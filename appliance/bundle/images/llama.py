@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ CUDA_FLAGS = (
     "-DCMAKE_BUILD_RPATH=/usr/local/lib/python3.11/dist-packages/nvidia/cu13/lib"
 )
 SERVER = "llama-server"
+CONVERTERS = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/", "gguf-py/gguf/")
 LICENCE = "LICENSE.llama.cpp"
 
 
@@ -80,6 +82,19 @@ def complete(folder: Path) -> bool:
 
 def _has_wheel(folder: Path) -> bool:
     return any(folder.glob("llama_cpp_python-*.whl"))
+
+
+def converters(source: Path) -> dict[str, bytes]:
+    """Return the files of the GGUF converters in the source package, by their path in llama.cpp."""
+    found: dict[str, bytes] = {}
+    with os_errors(source), tarfile.open(source) as archive:
+        for member in archive:
+            _, _, inner = member.name.partition("/vendor/llama.cpp/")
+            if member.isfile() and (inner.startswith(CONVERTERS) or inner == "LICENSE"):
+                stream = archive.extractfile(member)
+                assert stream is not None  # a file
+                found[inner] = stream.read()
+    return found
 
 
 class LlamaBuilder:
@@ -133,7 +148,7 @@ class LlamaBuilder:
             pins = read_lock(path.read_text(encoding="utf-8"), self._defaults.python)
         return pins[NAME].hashes
 
-    def _source(self) -> Path:
+    def source(self) -> Path:
         """Return the pinned source package, fetched by pip when it is not kept."""
         folder = self._cache / "sdist"
         for kept in (folder, self._cache.parent / "sdist"):  # the second is where ./run keeps it
@@ -161,7 +176,7 @@ class LlamaBuilder:
 
     def _compile(self, folder: Path, *, cuda: bool) -> None:
         require("mmdebstrap", "unshare", "chroot")
-        source = self._source()
+        source = self.source()
         with tempfile.TemporaryDirectory(prefix="appliance-llama-") as name:
             work = Path(name)
             inside, out = work / "in", work / "out"

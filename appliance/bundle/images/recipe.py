@@ -59,6 +59,9 @@ class Image(_Strict):
     drop: list[str] = Field(default_factory=list, description="Paths that stay out.")
     wheels: list[Wheels] = Field(default_factory=list)
     llama: Literal["no", "server", "server and wheel"] = "no"
+    converters: bool = Field(
+        default=False, description="llama.cpp's scripts that write GGUF, from the pinned source."
+    )
     agent: bool = False
     files: dict[str, str] = Field(
         default_factory=dict, description="File in the recipe's folder to path in the image."

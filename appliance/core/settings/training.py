@@ -73,3 +73,61 @@ class TrainingSettings(Section):
             "about 20 minutes on a SATA disk; the rest is margin for a busy one."
         ),
     )
+    runner: Literal["process", "container"] = Field(
+        default="process",
+        description=(
+            "Where the trainer runs: as a process in its own environment, or in a container of "
+            "the proven trainer image without a network. A container where the appliance's "
+            "images are loaded; a process where there is no engine."
+        ),
+    )
+    image: str = Field(
+        default="",
+        description=(
+            "The trainer image's image_id (sha256: and 64 hexadecimal digits), as its proof "
+            "prints it; no default, so that no other image is ever taken for it."
+        ),
+    )
+    container_user: tuple[int, int] = Field(
+        default=(10001, 10000),
+        description=(
+            "User and group id of the trainer's container when root starts it; the owner of the "
+            "appliance's state. Any other user's containers run as that user."
+        ),
+    )
+    memory_mb: int = Field(
+        default=49_152,
+        ge=256,
+        description=(
+            "Memory of the trainer's container in MiB, without swap: 48 GiB hold an 8B base in "
+            "16 bits with its adapter's optimiser and leave the rest to the services."
+        ),
+    )
+    pids: int = Field(
+        default=1_024,
+        ge=16,
+        description=(
+            "Processes and threads of the trainer's container: torch starts a few for each core."
+        ),
+    )
+    gpus: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Cards for the trainer's container: CDI names (nvidia.com/gpu=0), numbers, or all. "
+            "Empty gives none, because the cards may belong to the service."
+        ),
+    )
+    seccomp: Path | None = Field(
+        default=None,
+        description=(
+            "Seccomp profile of the trainer's container (security/seccomp/appliance.json of the "
+            "bundle). Unset: the engine's own, which allows some calls more."
+        ),
+    )
+    apparmor: str = Field(
+        default="",
+        description=(
+            "AppArmor profile of the trainer's container (appliance-service) on hosts that have "
+            "it loaded; empty uses the engine's own."
+        ),
+    )

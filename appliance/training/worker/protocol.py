@@ -19,6 +19,7 @@ CANCEL_FILE = "cancel"
 OUTPUT_FOLDER = "output"
 CHECKPOINTS = "checkpoints"
 LOG_FILE = "worker.log"
+CHANNEL_FILE = "channel"  # the named pipe of a worker in a container
 
 EXIT_FINE = 0
 EXIT_CANCELLED = 3

@@ -28,7 +28,7 @@ from appliance.core.errors import (
 from appliance.core.progress import NoProgress
 from appliance.core.settings.training import TrainingSettings
 from appliance.training.environment import Trainer, child_environment, find_trainer, link_code
-from appliance.training.runner import run_stage
+from appliance.training.runner import run_stage, starter
 from appliance.training.worker import protocol
 
 JOB = {"stage": "sft", "seed": 7, "threads": 0}
@@ -63,9 +63,9 @@ def fake(tmp_path: Path, body: str) -> Trainer:
 
 
 def run(tmp_path: Path, body: str, progress: Any = None, **changes: Any) -> dict[str, Any]:
-    settings = SETTINGS.model_copy(update=changes)
-    trainer = fake(tmp_path, body)
-    return run_stage(tmp_path / "run", JOB, trainer, settings, progress or NoProgress())
+    settings = SETTINGS.model_copy(update=changes | {"python": fake(tmp_path, body).python})
+    start = starter(settings)
+    return run_stage(tmp_path / "run", JOB, start, settings, progress or NoProgress())
 
 
 def test_steps_become_progress_and_the_result_is_read(tmp_path: Path) -> None:
@@ -163,6 +163,16 @@ def test_a_half_written_output_of_an_earlier_run_is_gone(tmp_path: Path) -> None
     (half / "adapter_model.safetensors").write_bytes(b"half")
     body = "(run / 'result.json').write_text('{}')\nsys.exit((run / 'output').exists())\n"
     assert run(tmp_path, body) == {}
+
+
+def test_a_link_in_the_output_is_not_followed(tmp_path: Path) -> None:
+    body = (
+        "(run / 'output').mkdir()\n"
+        "(run / 'output' / 'adapter_config.json').symlink_to('/etc/hostname')\n"
+        "(run / 'result.json').write_text('{}')\n"
+    )
+    with pytest.raises(ToolFailedError, match="plain files"):
+        run(tmp_path, body)
 
 
 def test_a_second_run_of_the_same_stage_waits_for_nobody(tmp_path: Path) -> None:
