@@ -63,11 +63,11 @@ def logs_of(home: Home) -> list[Shard]:
 
 
 def witness_status(home: Home, settings: AuditSettings, clock: Clock) -> list[Status]:
-    """Say of every witness of the newest shard how old its word is and whether it still holds."""
-    part = Part(logs_of(home)[-1])
-    here = LogState(part.key, part.shard.folder, part.size)
+    """Say of every witness how old its word is, over all shards, and whether it still holds."""
+    parts = [Part(shard) for shard in logs_of(home)]
+    chain = [LogState(part.key, part.shard.folder, part.size) for part in parts]
     now = clock.now().timestamp()
-    return status(book_of(home), here, now, settings.witness_stale_hours * 3600)
+    return status(book_of(home), chain, now, settings.witness_stale_hours * 3600)
 
 
 class WitnessCollector:

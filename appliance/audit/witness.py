@@ -27,6 +27,7 @@ from appliance.audit.note import (
 from appliance.audit.tiles import TileHashes, folder_tiles
 from appliance.audit.tree import HashReader, consistency_proof, root_hash
 from appliance.core.durable import os_errors, read_json, write_bytes, write_json
+from appliance.core.errors import ApplianceError
 from appliance.core.errors.audit import AuditNoteInvalidError, AuditWitnessRefusedError
 
 MAX_QR_BYTES: Final = 2953  # QR version 40, byte mode, error correction level L (ISO/IEC 18004)
@@ -194,7 +195,12 @@ def consistent_with(folder: Path, size: int, seen: Checkpoint) -> str | None:
 
 @dataclass(frozen=True)
 class Status:
-    """One witness's line in ``audit witness status``."""
+    """One witness's line in ``audit witness status``, over all shards of the log.
+
+    ``log`` and ``size`` name the newest state it signed, ``behind`` counts what was written since,
+    in that shard and in those after it. ``newest_signed`` is False while the newest shard has no
+    signature of this witness yet: what an earlier shard has still counts, and says so.
+    """
 
     witness: str
     size: int
@@ -202,6 +208,9 @@ class Status:
     age_s: float | None
     stale: bool
     problem: str | None
+    log: str | None = None
+    newest: str = ""
+    newest_signed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -210,26 +219,58 @@ class Status:
 
 @dataclass(frozen=True)
 class LogState:
-    """The log as it stands here: its key, its folder, the leaves of its checkpoint."""
+    """A shard as it stands here: its key, its folder, the leaves of its checkpoint."""
 
     log: Verifier
     folder: Path
     size: int
 
 
-def status(book: WitnessBook, here: LogState, now: float, stale_after_s: float) -> list[Status]:
-    """Say of every accepted witness how old its word is and whether the log still extends it."""
-    lines = []
-    for witness in book.policy().witnesses:
-        seen = book.last(here.log, witness)
-        age = problem = None
-        size = 0
-        if seen.checkpoint:
-            age, size = now - seen.time, seen.checkpoint.size
-            problem = consistent_with(here.folder, here.size, seen.checkpoint)
-        stale = age is None or age > stale_after_s
-        lines.append(Status(witness.name, size, here.size - size, age, stale, problem))
-    return lines
+def status(
+    book: WitnessBook, chain: Sequence[LogState], now: float, stale_after_s: float
+) -> list[Status]:
+    """Say of every accepted witness how old its word is and whether the log still extends it.
+
+    ``chain`` are the shards, oldest first. Every signature kept is compared with its shard, so a
+    contradiction in an old one is told as well.
+    """
+    return [_status(book, w, chain, now, stale_after_s) for w in book.policy().witnesses]
+
+
+def _status(
+    book: WitnessBook,
+    witness: Verifier,
+    chain: Sequence[LogState],
+    now: float,
+    stale_after_s: float,
+) -> Status:
+    age = problem = log = behind = None
+    size, since, newest_signed = 0, 0, False
+    for number, here in enumerate(reversed(chain)):
+        since += here.size
+        try:
+            seen = book.last(here.log, witness)
+        except ApplianceError as error:
+            problem = problem or f"damaged: {error.found}"
+            continue
+        if seen.checkpoint is None:
+            continue
+        problem = problem or consistent_with(here.folder, here.size, seen.checkpoint)
+        if log is None:
+            age, log, size = now - seen.time, here.log.name, seen.checkpoint.size
+            behind, newest_signed = since - size, number == 0
+    stale = age is None or age > stale_after_s
+    return Status(
+        witness.name,
+        size,
+        since if behind is None else behind,
+        age,
+        stale,
+        problem,
+        log,
+        chain[-1].log.name,
+        newest_signed,
+    )
 
 
 _METRICS: Final[list[tuple[str, str, Callable[[Status], float]]]] = [
@@ -247,6 +288,11 @@ _METRICS: Final[list[tuple[str, str, Callable[[Status], float]]]] = [
         "appliance_audit_witness_conflict",
         "1 when the log does not extend what the witness signed",
         lambda line: float(line.problem is not None),
+    ),
+    (
+        "appliance_audit_witness_newest_log_signed",
+        "1 when the witness has signed the newest shard (0 after a key rotation, until it does)",
+        lambda line: float(line.newest_signed),
     ),
 ]
 

@@ -152,9 +152,11 @@ def _line(item: Any) -> str:
         return f"{item.witness}: {item.problem}"
     if item.age_s is None:
         return f"{item.witness}: never signed this log"
-    hours = item.age_s / 3600
     state = "STALE" if item.stale else "fresh"
-    return f"{item.witness}: {state}, {hours:.1f} h ago, {item.behind} entries since"
+    text = f"{item.witness}: {state}, {item.age_s / 3600:.1f} h ago, {item.behind} entries since"
+    if item.newest_signed:
+        return text
+    return f"{text}; signed {item.log}, not yet {item.newest}, which followed it"
 
 
 @witness.command()

@@ -22,6 +22,7 @@ from appliance.console.pages import (
     entry,
     events,
     evidence,
+    metrics,
     overview,
     queues,
     samples,
@@ -80,6 +81,7 @@ def create_app(console: Console, *, hosts: tuple[str, ...] = ()) -> FastAPI:
         evidence,
         witness,
         users,
+        metrics,
     ):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")

@@ -79,7 +79,8 @@ class Gateway:
         found = self._answering.metrics
         found.running.set(self._answering.admission.running)
         found.waiting.set(self._answering.admission.waiting)
-        return Response(found.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        text = await asyncio.to_thread(found.text)  # the witnesses' state is read from the disk
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def models(self, request: Request) -> Response:
         """List the one model in service, by its promoted hash and by its alias."""

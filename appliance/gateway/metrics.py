@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 # Seconds. The wanted first token is 0.5 s and 50 tokens in 2 s, so the buckets are close there.
@@ -10,12 +12,22 @@ BETWEEN_TOKENS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.2, 0.5, 1.0)
 WHOLE = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 
 
+class Collector(Protocol):
+    """What is measured elsewhere and read at every scrape."""
+
+    def collect(self) -> list[Any]:
+        """Return metric families."""
+        ...
+
+
 class Metrics:
     """The gateway's measures, each named with its unit."""
 
-    def __init__(self) -> None:
-        """Start at zero, in a registry of this gateway's own."""
+    def __init__(self, *others: Collector) -> None:
+        """Start at zero, in a registry of this gateway's own; ``others`` are read with it."""
         self.registry = CollectorRegistry()
+        for other in others:
+            self.registry.register(other)
         self.requests = Counter(
             "appliance_requests",
             "Requests by route and HTTP status.",

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from appliance.audit.officer import WitnessCollector
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import Recorder
 from appliance.core.clock import Clock, SystemClock
@@ -87,7 +88,7 @@ def assemble(
         keeper=Keeper(found.promoted, found.load, limits.promotion_check_s),
         admission=admission,
         recorder=recorder,
-        metrics=Metrics(),
+        metrics=Metrics(WitnessCollector(home, settings.audit, time)),
         rules=shipped_rules(),
         clock=time,
         executor=ThreadPoolExecutor(slots, thread_name_prefix="engine"),

@@ -12,9 +12,11 @@ import pyotp
 import pytest
 from starlette.testclient import TestClient
 
+from appliance.audit import wire
 from appliance.audit.client import connect
 from appliance.audit.index import Filter
-from appliance.audit.officer import let_sign
+from appliance.audit.note import COSIGNATURE, SeedSigner, Verifier
+from appliance.audit.officer import book_of, let_sign
 from appliance.console import credentials
 from appliance.console.app import create_app
 from appliance.console.reading import reading
@@ -354,6 +356,25 @@ def test_the_witness_round_in_the_browser(world: Any, tmp_path: Any) -> None:
     text = (tmp_path / "resposta.txt").read_text()
     assert "Em dia" in officer.post("/witness/answer", page="/witness", text=text).text
     assert said(world, "console.witness_import")[-1]["outcome"] == "success"
+    # After a key rotation the page says that the witness signed the part before.
+    assert "parte anterior" not in officer.get("/witness").text
+    world.console.sink.ask(wire.ROTATE)
+    for path in ("/", "/witness"):
+        page = officer.get(path).text
+        assert "Em dia" in page
+        assert "parte anterior do registro (hospital-appliance/audit/0001)" in page
+
+
+def test_the_witness_metric_is_for_this_machine_only(world: Any) -> None:
+    app = create_app(world.console)
+    here = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000))
+    assert here.get("/metrics").status_code == 200
+    signer = SeedSigner.generate()
+    book_of(world.home).trust(Verifier("oficial/w1", signer.public_key, COSIGNATURE).vkey)
+    line = 'appliance_audit_witness_age_seconds{witness="oficial/w1"} +Inf'
+    assert line in here.get("/metrics").text
+    away = TestClient(app, base_url="http://localhost", client=("192.0.2.9", 50000))
+    assert away.get("/metrics").status_code == 404
 
 
 def test_the_search_of_the_console_agrees_with_the_log(world: Any) -> None:

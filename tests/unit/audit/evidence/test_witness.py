@@ -112,7 +112,7 @@ def test_an_older_copy_put_back_is_seen_against_the_witnessed_checkpoint(
     older.entries = log.entries[:500]
     older.write()
     here = witness.LogState(log.key, log.folder, 500)
-    [line] = witness.status(book, here, 0.0, 3600.0)
+    [line] = witness.status(book, [here], 0.0, 3600.0)
     assert line.problem == "rollback: 600 entries were witnessed, 500 are here"
     with pytest.raises(AuditWitnessRefusedError, match="older copy"):
         book.request(log.key, older.checkpoint().encode(), hashes(older))
@@ -128,7 +128,7 @@ def test_a_fork_is_refused_by_the_device_and_seen_here(
     code, line, words = device.cosign(ask(fork, book))
     assert (code, line) == (1, "") and "REWRITTEN" in words
     here = witness.LogState(log.key, log.folder, 600)
-    [state] = witness.status(book, here, 0.0, 3600.0)
+    [state] = witness.status(book, [here], 0.0, 3600.0)
     assert state.problem == "fork: another history of the first 300 entries"
 
 
@@ -216,17 +216,54 @@ def test_an_older_answer_does_not_replace_a_newer_one(
     assert seen is not None and seen.size == 600
 
 
+def test_a_new_shard_neither_hides_the_witness_of_the_one_before_nor_borrows_it(
+    log: Any, book: witness.WitnessBook, device: Device, make_log: Callable[..., Any]
+) -> None:
+    after = make_log(2)
+    after.opened(0, log)
+    after.add(1)
+    after.write()
+    chain = [
+        witness.LogState(log.key, log.folder, 600),
+        witness.LogState(after.key, after.folder, 2),
+    ]
+    [never] = witness.status(book, chain, 0.0, 3600.0)
+    assert (never.age_s, never.behind, never.log, never.newest_signed) == (None, 602, None, False)
+    book.accept(log.key, device.cosign(ask(log, book, 500))[1].encode())
+    at = book.last(log.key, book.policy().witnesses[0]).time
+    [line] = witness.status(book, chain, at + 10.0, 3600.0)
+    assert (line.stale, line.problem, line.size) == (False, None, 500)
+    assert (line.log, line.newest, line.newest_signed) == (log.key.name, after.key.name, False)
+    assert line.behind == 102
+    device.run("trust", after.key.vkey)
+    book.accept(after.key, device.cosign(ask(after, book, old=0))[1].encode())
+    at = book.last(after.key, book.policy().witnesses[0]).time
+    [line] = witness.status(book, chain, at + 10.0, 3600.0)
+    assert (line.log, line.size, line.behind) == (after.key.name, 2, 0)
+    assert line.newest_signed and not line.stale
+    # A contradiction in the old shard is told although the new one is in order.
+    chain[0] = witness.LogState(log.key, log.folder, 400)
+    [line] = witness.status(book, chain, at + 10.0, 3600.0)
+    assert line.problem == "rollback: 500 entries were witnessed, 400 are here"
+    # So is a kept signature that somebody changed.
+    [*_, kept] = sorted((book.folder / "seen").iterdir(), key=lambda p: p.stat().st_mtime_ns)
+    kept.write_bytes(kept.read_bytes()[:-9])
+    chain[0] = witness.LogState(log.key, log.folder, 600)
+    [line] = witness.status(book, chain, at + 10.0, 3600.0)
+    assert (line.problem or "").startswith("damaged: ")
+
+
 def test_staleness_is_told_and_measured(
     log: Any, book: witness.WitnessBook, device: Device
 ) -> None:
     here = witness.LogState(log.key, log.folder, 600)
-    [never] = witness.status(book, here, 0.0, 3600.0)
+    [never] = witness.status(book, [here], 0.0, 3600.0)
     assert never.stale and never.age_s is None
     book.accept(log.key, device.cosign(ask(log, book, 400))[1].encode())
     at = book.last(log.key, book.policy().witnesses[0]).time
-    [fresh] = witness.status(book, here, at + 10.0, 3600.0)
+    [fresh] = witness.status(book, [here], at + 10.0, 3600.0)
     assert (fresh.stale, fresh.behind, fresh.problem) == (False, 200, None)
-    [stale] = witness.status(book, here, at + 3601.0, 3600.0)
+    [stale] = witness.status(book, [here], at + 3601.0, 3600.0)
     assert stale.stale
 
     class Collector:
