@@ -55,6 +55,7 @@ def _arguments() -> argparse.Namespace:
         "--cut", type=float, action="append", help="seconds into provisioning (repeatable)"
     )
     parser.add_argument("--no-network", action="store_true", help="leave the variant out")
+    parser.add_argument("--scores", action="store_true", help="Lynis and OpenSCAP, long")
     return parser.parse_args()
 
 
@@ -73,7 +74,9 @@ def _quick(folder: Path, given: argparse.Namespace) -> Proof:
 
 
 def _whole(folder: Path, given: argparse.Namespace) -> Proof:
-    blank = image.build(folder / "blank-whole", with_roles=False, disk_mib=16_384)
+    blank = image.build(
+        folder / "blank-whole", with_roles=False, with_scores=given.scores, disk_mib=16_384
+    )
     if given.bundle is None:
         bundle = medium.build(folder, recipe="debian-12", sequence=1, images=given.images)
         root = medium.ceremony(folder / "keys")
@@ -92,7 +95,7 @@ def _whole(folder: Path, given: argparse.Namespace) -> Proof:
         boot_timeout_s=given.boot_seconds,
     )
     proof = Proof(guest, folder, ())
-    options = Options(network=not given.no_network)
+    options = Options(network=not given.no_network, scores=given.scores)
     if given.cut is not None:
         options.cuts = tuple(given.cut)
     whole = Whole(proof, carried, options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,11 @@ ROLES = [
     "locales",
     "chrony",
 ]
+# What judges the machine from inside; the appliance itself carries neither.
+SCORES = ["lynis", "openscap-scanner"]
+# Bookworm's own content knows no Debian 12.
+_SSG = "pool/main/s/scap-security-guide/ssg-debian_0.1.76-1_all.deb"
+_SSG_SHA256 = "f6880719015c16e8e221bc2503c0e5a9f83d6a09fc6f9292d3522e46bf4fc9d7"
 _UNIT = """[Unit]
 Description=The proof's own way in
 DefaultDependencies=no
@@ -98,12 +104,15 @@ class Blank:
     initrd: Path
 
 
-def build(folder: Path, *, with_roles: bool, disk_mib: int = 6144) -> Blank:
+def build(
+    folder: Path, *, with_roles: bool, with_scores: bool = False, disk_mib: int = 6144
+) -> Blank:
     """Make the image in ``folder``, or return the one made there before. Needs root.
 
-    ``with_roles`` puts the packages of the roles in already (the quick form).
+    ``with_roles`` puts the packages of the roles in already (the quick form), ``with_scores``
+    Lynis and OpenSCAP with its content.
     """
-    packages = BASE + (ROLES if with_roles else [])
+    packages = BASE + (ROLES if with_roles else []) + (SCORES if with_scores else [])
     mark = hashlib.sha256("\n".join([*packages, *MIRRORS, _UNIT, _AGENT.read_text()]).encode())
     stamp = folder / f"{mark.hexdigest()[:16]}.done"
     blank = Blank(folder / "system.img", folder / "vmlinuz", folder / "initrd")
@@ -114,6 +123,8 @@ def build(folder: Path, *, with_roles: bool, disk_mib: int = 6144) -> Blank:
     shutil.rmtree(root, ignore_errors=True)
     _bootstrap(root, packages)
     finish(root)
+    if with_scores:
+        _content(root)
     pack(root, blank, disk_mib)
     shutil.rmtree(root)
     stamp.touch()
@@ -138,6 +149,19 @@ def _bootstrap(root: Path, packages: list[str]) -> None:
         ],
         check=True,
     )
+
+
+def _content(root: Path) -> None:
+    archive = root.parent / "ssg.deb"
+    url = f"{MIRRORS[0].split()[1]}/{_SSG}"
+    with urllib.request.urlopen(url, timeout=60) as reply:
+        archive.write_bytes(reply.read())
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != _SSG_SHA256:
+        raise RuntimeError(f"expected {_SSG_SHA256} of {_SSG}, found {found}")
+    target = root / "opt/proof/ssg"
+    target.mkdir(parents=True)
+    subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], check=True)
 
 
 def finish(root: Path) -> None:

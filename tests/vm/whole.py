@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tests.vm import lan, setup
+from tests.vm import lan, scores, setup
 from tests.vm.guest import DATA_DISK, GuestError
 from tests.vm.medium import Medium
 from tests.vm.proof import Proof
@@ -19,6 +19,7 @@ from tests.vm.proof import Proof
 SETUP = "appliance-setup"
 INSTALLED = "/usr/local/bin/appliance"
 HOME = "/srv/appliance"
+PROFILE_NAME = "anssi_bp28_enhanced"
 _SAFE = "/media/safe/recovery-key.txt"
 _DISK_WITH_DATA = "mkfs.ext4 -q -F"
 
@@ -247,6 +248,15 @@ class Whole:
             raise GuestError(json.dumps(value)[:800])
         return f"open: {value.get('open')}"
 
+    def scores(self, name: str) -> str:
+        """Lynis and OpenSCAP; afterwards they have to be as promised."""
+        found = scores.measure(self.proof.guest, self.proof.folder, name)
+        said = f"Lynis {found.lynis}, {found.share:.1%} of {PROFILE_NAME} {found.results}"
+        weak = found.lynis < scores.LYNIS_MIN or found.share < scores.SHARE_MIN or found.high
+        if name == "after" and weak:
+            raise GuestError(f"{said}; high: {found.high}; failed: {', '.join(found.failed)}")
+        return said
+
     def opened_with_the_key_of_the_safe(self) -> str:
         """The stick comes out of the safe."""
         self.type_secrets()
@@ -266,6 +276,7 @@ def run_whole(whole: Whole) -> None:
     proof.prefix, proof.recovery = SETUP, _SAFE
     needed = (
         ("boot the blank machine", lambda: f"up after {guest.start():.0f} s"),
+        *((("scores before", lambda: whole.scores("before")),) if whole.options.scores else ()),
         ("prove the bundle", whole.prove_the_bundle),
         ("take the agent from it", whole.take_the_agent),
         ("settings and secrets", whole.settle),
@@ -293,6 +304,8 @@ def run_whole(whole: Whole) -> None:
         step("provision with a network", lambda: proof.provision(again=False))
         step("seen from the network", lambda: lan.scan(guest, whole.cable))
         step("host exposure after the engine was restarted", whole.exposure)
+    if whole.options.scores:
+        step("scores after", lambda: whole.scores("after"))
     step("nothing tried to leave", whole.egress)
     step("the log verifies on another machine", proof.log_elsewhere)
     if not step("reboot with a cleared TPM", lambda: proof.reboot(clear_tpm=True)):
