@@ -101,7 +101,7 @@ def verify_home(audit: Path, options: Options, progress: Progress | None = None)
         check = _check_shard(shard, kept.get(shard.number, []), options, progress, last=last)
         report.add(shard.number, check)
         checks.append(check)
-    report.problems += _check_chain(checks)
+    report.problems += _check_chain(checks, chain)
     _check_keys(audit, chain, report)
     _check_reserve(audit / RESERVE, report)
     check_rest(audit, checks, report.problems, report.notes)
@@ -195,23 +195,38 @@ def _sort_kept(
     return sorted_, problems
 
 
-def _check_chain(checks: Sequence[LogCheck]) -> list[Problem]:
-    """Every shard begins with the final checkpoint of the one before; only the last is open."""
+def _check_chain(checks: Sequence[LogCheck], chain: Sequence[Shard]) -> list[Problem]:
+    """Every shard begins with the final checkpoint of the one before, which named its key."""
     problems: list[Problem] = []
-    for before, after in itertools.pairwise(checks):
+    for (before, after), shard in zip(itertools.pairwise(checks), chain[1:], strict=True):
         place = f"{after.folder.name}: entry 0"
         said = _member(after.first_entry, "audit.shard_opened")
         wanted = {"previous": before.origin, "size": before.size, "root": before.root.hex()}
         if after.first_entry is not None and said != wanted:
             problems.append(Problem("fork", place, "does not begin with the log before it"))
-        if before.last_entry is not None and not _member(before.last_entry, "audit.shard_closed"):
+        if before.last_entry is not None:
             place = f"{before.folder.name}: entry {before.size - 1}"
-            problems.append(Problem("fork", place, "the log goes on after its last entry"))
+            problems += _check_closed(
+                _member(before.last_entry, "audit.shard_closed"), shard, place
+            )
     last = checks[-1]
     if last.last_entry is not None and _member(last.last_entry, "audit.shard_closed"):
         what = "the log was closed and the one that follows is not here"
         problems.append(Problem("delete", last.folder.name, what))
     return problems
+
+
+def _check_closed(said: dict[str, Any], following: Shard, place: str) -> list[Problem]:
+    """The last entry of a closed shard names the next one and its key."""
+    if not said:
+        return [Problem("fork", place, "the log goes on after its last entry")]
+    try:
+        verifier = following.verifier
+    except ApplianceError:
+        return []  # told with that shard
+    if said != {"next": verifier.name, "key": verifier.vkey}:
+        return [Problem("fork", place, "names another log or key than the one that follows")]
+    return []
 
 
 def _member(entry: bytes | None, action: str) -> dict[str, Any]:
@@ -230,9 +245,14 @@ def _check_keys(audit: Path, chain: Sequence[Shard], report: Report) -> None:
     """A private key file belongs to the newest shard, and is the key of its checkpoints."""
     folder = audit / KEYS
     newest = chain[-1]
+    begun = {f"{newest.number + 1:04d}.key", f"{newest.number + 1:04d}.tpm2"}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not os.access(path, os.R_OK):
             report.notes.append(Problem("unread", f"{KEYS}/{path.name}", "not readable here"))
+            continue
+        if path.name in begun:
+            what = "of a key rotation that was not finished; the next one replaces it"
+            report.notes.append(Problem("unfinished", f"{KEYS}/{path.name}", what))
             continue
         try:
             verifier = newest.verifier

@@ -60,7 +60,7 @@ class Writer:
         reserve(self.audit / RESERVE, self.settings.reserve_bytes)
         found = shards(self.audit)
         if not found:
-            log = self._create(1)
+            log = ShardLog.create(self._place(1, self._new_key(1)))
             log.say("audit.shard_opened", {"previous": "none"})
         else:
             number = found[-1].number
@@ -73,12 +73,12 @@ class Writer:
         log.commit_now()  # the segments stay as they are: flushing their tiles can wait
         return log
 
-    def _create(self, number: int) -> ShardLog:
+    def _new_key(self, number: int) -> Signer:
         name = shard_origin(self.settings, number)
         self.keys.destroy(name)  # of an attempt that was cut short: no shard used it
         signer = self.keys.create(name)
         check_signer(signer, name)
-        return ShardLog.create(self._place(number, signer))
+        return signer
 
     def _place(self, number: int, signer: Signer) -> Place:
         folder = shard_folder(self.audit, number)
@@ -100,13 +100,18 @@ class Writer:
             log.unknown_outcome(ident, index, log.read_entry(index))
 
     def rotate(self, log: ShardLog) -> ShardLog:
-        """Close ``log`` with a final checkpoint and open the next shard, which begins with it."""
+        """Close ``log`` with a final checkpoint and open the next shard, which begins with it.
+
+        The key of the next shard is made first, so that the last entry of this one can name it:
+        who trusts one key of the chain is led to the next by a signature of the one before.
+        """
         number = log.number + 1
+        place = self._place(number, self._new_key(number))
         opened = {ident: log.read_entry(at) for ident, at in log.open_intents.items()}
-        log.say("audit.shard_closed", {"next": shard_origin(self.settings, number)})
+        log.say("audit.shard_closed", {"next": place.origin, "key": place.verifier.vkey})
         log.commit_now()
         log.settle()
-        following = self._create(number)
+        following = ShardLog.create(place)
         following.say(
             "audit.shard_opened",
             {

@@ -142,6 +142,14 @@ def previous(entry: Entry) -> tuple[str, int, str] | None:
     return detail["previous"], detail["size"], detail["root"]
 
 
+def following(entry: Entry) -> tuple[Any, Any] | None:
+    """Return the log (origin, key) that the last entry of a closed log names."""
+    if entry.value.get("action") != "audit.shard_closed":
+        return None
+    detail = entry.value.get("detail") or {}
+    return detail.get("next"), detail.get("key")
+
+
 class Evidence:
     """The evidence under examination; every check tells what it found or raises ``Broken``."""
 
@@ -272,9 +280,11 @@ class Evidence:
         self.tell("borders")
 
     def chained(self, earlier: Entry, later: Entry) -> None:
-        """Check that a log starts with the final checkpoint of the one before."""
-        head = self.heads[earlier.part]
+        """Check that a log starts with the final checkpoint of the one before, which named it."""
+        head, key = self.heads[earlier.part], self.keys[later.part]
         ends = earlier.n == head.size - 1 and later.n == 0
+        if following(earlier) != (key.name, key.vkey):
+            raise Broken("bad-chain")
         if not ends or previous(later) != (head.origin, head.size, head.root.hex()):
             raise Broken("bad-chain")
         self.tell("chain")

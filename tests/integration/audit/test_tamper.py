@@ -13,6 +13,7 @@ from appliance.audit import wire
 from appliance.audit.client import connect
 from appliance.audit.frontier import Frontier
 from appliance.audit.index import open_index
+from appliance.audit.keys import FileKeys
 from appliance.audit.layout import current_shard
 from appliance.audit.note import (
     COSIGNATURE,
@@ -145,8 +146,6 @@ def test_attack_truncate_the_log_and_sign_it_again_with_another_key(audit: Path)
 
 
 def thief(audit: Path) -> SeedSigner:
-    from appliance.audit.keys import FileKeys
-
     signer = FileKeys(audit).load(ORIGIN)
     assert isinstance(signer, SeedSigner)
     return signer
@@ -297,3 +296,36 @@ def test_reading_only_what_is_newer_still_compares_the_kept_root(audit: Path) ->
     tile = folder / "tile/0/000"
     tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
     assert not verify_home(audit, Options(kept=[kept], newer_only=True)).ok
+
+
+def test_attack_another_shard_under_another_key_in_the_place_of_the_next(audit: Path) -> None:
+    """It begins with the right checkpoint, but the closed log named another key."""
+    folder = audit / "log-0002"
+    entries = all_entries(folder)
+    thief = SeedSigner.generate()
+    (folder / "log.vkey").write_text(f"{Verifier(ORIGIN, thief.public_key).vkey}\n")
+    rebuild(folder, entries, thief, ORIGIN)
+    for key in (audit / "keys").iterdir():
+        key.unlink()
+    places = {p.place: p.what for p in check(audit).problems if p.name == "fork"}
+    assert places == {"log-0001: entry 12": "names another log or key than the one that follows"}
+
+
+def test_a_rotation_that_was_cut_short_leaves_a_key_and_no_damage(
+    audit: Path, tmp_path: Path
+) -> None:
+    """The next shard's key is made before the shard is closed; a crash may come in between."""
+    home = Home(tmp_path / "home").prepare()
+    shutil.copytree(audit, home.audit)
+    FileKeys(home.audit).create("hospital-appliance/audit/0003")
+    report = verify_home(home.audit, Options())
+    assert report.ok, report.problems
+    assert [n.place for n in report.notes if n.name == "unfinished"] == ["keys/0003.key"]
+    left = (home.audit / "keys/0003.key").read_bytes()
+    sink = connect(home)
+    assert sink.ask(wire.ROTATE)["log"] == 3
+    sink.close()
+    stop_writer(home)
+    report = verify_home(home.audit, Options())
+    assert report.ok, report.problems
+    assert (home.audit / "keys/0003.key").read_bytes() != left

@@ -71,6 +71,10 @@ class LogMaker:
             detail = {"previous": before.key.name, "size": size, "root": root.hex()}
         return self.add(minute, "audit.shard_opened", component="audit", detail=detail)
 
+    def closed(self, minute: int, after: LogMaker) -> int:
+        detail = {"next": after.key.name, "key": after.key.vkey}
+        return self.add(minute, "audit.shard_closed", component="audit", detail=detail)
+
     def checkpoint(self, size: int | None = None) -> note.Note:
         leaves = [tree.leaf_hash(e) for e in self.entries[: size or len(self.entries)]]
         text = note.Checkpoint(self.key.name, len(leaves), tree.fold(leaves)).text

@@ -293,6 +293,7 @@ def test_a_period_over_two_logs_is_chained(
     first.opened(0)
     for minute in range(1, 300):
         first.add(minute, patient="p1-ana")
+    first.closed(299, second)
     second.opened(300, first)
     for minute in range(301, 500):
         second.add(minute, patient="p1-ana")
@@ -310,8 +311,26 @@ def test_a_period_over_two_logs_is_chained(
     forged.opened(0)
     for minute in range(1, 300):
         forged.add(minute, patient="p1-bia")
+    forged.closed(299, second)
     parts = [Part(forged.write()), Part(second.shard)]
     folder = unpack(members_of(build(parts, question, LIMITS, book)), tmp_path / "forged")
+    assert verify(folder)[1]["reason"] == ["bad-chain"]
+
+
+def test_a_second_log_under_a_key_that_the_first_did_not_name_is_refused(
+    tmp_path: Path, make_log: Callable[..., Any], book: WitnessBook
+) -> None:
+    first, second, other = make_log(1, b"1" * 32), make_log(2, b"2" * 32), make_log(2, b"3" * 32)
+    first.opened(0)
+    for minute in range(1, 300):
+        first.add(minute, patient="p1-ana")
+    first.closed(299, other)
+    second.opened(300, first)
+    for minute in range(301, 400):
+        second.add(minute, patient="p1-ana")
+    parts = [Part(first.write()), Part(second.write())]
+    question = Question("2026-03-01T04:30:00.000000Z", None, {"patient": ["p1-ana"]})
+    folder = unpack(members_of(build(parts, question, LIMITS, book)), tmp_path / "other")
     assert verify(folder)[1]["reason"] == ["bad-chain"]
 
 
