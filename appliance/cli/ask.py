@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,18 +17,72 @@ if TYPE_CHECKING:
 LEAVE = {"/sair", "/exit", "/quit"}
 
 
+class Purpose(click.ParamType[str]):
+    """An HL7 purpose of use that the gateway takes."""
+
+    name = "code"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the code."""
+        from appliance.gateway.care import PURPOSES
+
+        if value not in PURPOSES:
+            self.fail(f"one of {', '.join(sorted(PURPOSES))}", param, ctx)
+        return str(value)
+
+
+def care_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what an officer must be able to see later: about whom, why, and an emergency's reason."""
+    for option in (
+        click.option(
+            "--emergency",
+            metavar="REASON",
+            help="Emergency access: why, in a sentence without names; needs --ask-patient.",
+        ),
+        click.option(
+            "--purpose",
+            type=Purpose(),
+            help="TREAT (treatment), ETREAT (emergency), CAREMGT, HOPERAT, HQUALIMP, HTEST, ETEST.",
+        ),
+        click.option(
+            "--ask-patient",
+            is_flag=True,
+            help="Ask for the patient's number; the log gets a pseudonym, the number is not kept.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _care(given: dict[str, Any]) -> dict[str, str]:
+    """Return the headers for what was given; asks for the patient's number without echo."""
+    from urllib.parse import quote
+
+    from appliance.gateway.care import EMERGENCY, PATIENT, PURPOSE
+
+    if given["emergency"] and not given["ask_patient"]:
+        raise click.UsageError("an emergency access needs its patient: add --ask-patient")
+    said = {PURPOSE: given["purpose"], EMERGENCY: given["emergency"]}
+    if given["ask_patient"]:
+        said[PATIENT] = click.prompt("patient number", hide_input=True, err=True)
+    return {name: quote(value, safe="") for name, value in said.items() if value}
+
+
 @click.command()
 @click.argument("question")
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens of the answer, at most.")
+@care_options
 @json_option
 @click.pass_context
-def ask(ctx: click.Context, *, question: str, max_tokens: int | None, as_json: bool) -> int:
+def ask(
+    ctx: click.Context, /, *, question: str, max_tokens: int | None, as_json: bool, **given: Any
+) -> int:
     """Ask the promoted model one QUESTION, through the gateway.
 
     Uses the gateway that runs on this home, or starts one for this question.
     """
     messages = [{"role": "user", "content": question}]
-    with _client(ctx) as client:
+    with _client(ctx, _care(given)) as client:
         if not as_json:
             _print(client.stream(messages, max_tokens))
             return answer(ok=True)
@@ -48,12 +102,13 @@ def ask(ctx: click.Context, *, question: str, max_tokens: int | None, as_json: b
 
 @click.command()
 @click.option("--max-tokens", type=click.IntRange(1), help="Tokens of an answer, at most.")
+@care_options
 @json_option
 @click.pass_context
-def chat(ctx: click.Context, *, max_tokens: int | None, as_json: bool) -> int:
+def chat(ctx: click.Context, /, *, max_tokens: int | None, as_json: bool, **given: Any) -> int:
     """Talk to the promoted model; /sair or Ctrl-D ends. With --json one JSON line an answer."""
     messages: list[dict[str, str]] = []
-    with _client(ctx) as client:
+    with _client(ctx, _care(given)) as client:
         while (said := _said(as_json=as_json)) is not None:
             messages.append({"role": "user", "content": said})
             pieces = client.stream(messages, max_tokens)
@@ -85,8 +140,8 @@ def _print(pieces: Iterator[str]) -> str:
 
 
 @contextmanager
-def _client(ctx: click.Context) -> Iterator[GatewayClient]:
-    """Yield a client of this home's gateway."""
+def _client(ctx: click.Context, care: dict[str, str]) -> Iterator[GatewayClient]:
+    """Yield a client of this home's gateway; ``care`` are headers that every question carries."""
     from appliance.audit.recorder import open_recorder
     from appliance.gateway.client import GatewayClient
     from appliance.gateway.service import reach_gateway
@@ -97,7 +152,10 @@ def _client(ctx: click.Context) -> Iterator[GatewayClient]:
     with (
         reach_gateway(home, settings, lambda: open_recorder(home, "gateway")) as running,
         GatewayClient(
-            running, limits.model_alias, limits.request_timeout_s + limits.queue_timeout_s
+            running,
+            limits.model_alias,
+            limits.request_timeout_s + limits.queue_timeout_s,
+            care,
         ) as client,
     ):
         yield client

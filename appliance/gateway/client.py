@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
@@ -17,18 +18,28 @@ from appliance.core.errors import (
 from appliance.gateway.service import Running
 from appliance.inference.sse import events
 
+_TOLD: Final = re.compile(r"Expected: (?P<expected>.+?)\. Found: (?P<found>.+?)\. ")
 Messages = Sequence[dict[str, str]]
 
 
 class GatewayClient:
     """Asks a gateway over HTTP, like any other application."""
 
-    def __init__(self, running: Running, model: str, timeout_s: float) -> None:
-        """Speak to ``running``; no proxy of the environment is used."""
+    def __init__(
+        self,
+        running: Running,
+        model: str,
+        timeout_s: float,
+        care: Mapping[str, str] | None = None,
+    ) -> None:
+        """Speak to ``running``; no proxy of the environment is used.
+
+        ``care`` are the headers of ``appliance.gateway.care``, sent with every question.
+        """
         self._model = model
         self._http = httpx.Client(
             base_url=running.base_url,
-            headers={"authorization": f"Bearer {running.api_key}"},
+            headers={**(care or {}), "authorization": f"Bearer {running.api_key}"},
             timeout=timeout_s,
             trust_env=False,
         )
@@ -90,9 +101,11 @@ def as_appliance_error(value: dict[str, Any]) -> ApplianceError:
     if found is None:
         return _unreachable("an unknown refusal")
     if issubclass(found, RequestRefusedError):
+        told = _TOLD.search(str(value["error"].get("message")))
+        param = value["error"].get("param") or "the request"
         return RequestRefusedError(
-            expected="a request the gateway accepts",
-            found=f"its refusal of {value['error'].get('param') or 'the request'}",
+            expected=told["expected"] if told else "a request the gateway accepts",
+            found=told["found"] if told else f"its refusal of {param}",
         )
     return found(expected="the gateway to answer", found=f"its refusal ({code})")
 

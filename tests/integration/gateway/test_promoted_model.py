@@ -18,15 +18,17 @@ import openai
 import pytest
 from click.testing import CliRunner
 
+from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import Recorder, open_recorder
 from appliance.cli.main import cli
 from appliance.core.clock import SystemClock
-from appliance.core.errors import StateDamagedError
+from appliance.core.errors import RequestRefusedError, StateDamagedError
 from appliance.core.home import Home
 from appliance.core.settings import Settings
 from appliance.datasets.prompt import CHAT_TEMPLATE
 from appliance.datasets.record import Record, checked
 from appliance.datasets.store import DatasetStore, Draft, Tally
+from appliance.gateway.care import PURPOSES
 from appliance.gateway.keys import KeyStore
 from appliance.gateway.promoted import AuditPromoted
 from appliance.gateway.service import Running, find_running, running_gateway
@@ -187,6 +189,41 @@ def test_ask_and_chat_go_through_a_gateway_of_their_own(site: Site) -> None:
     assert one["ok"] is True
     assert one["model"] == site.one
     assert talk["answer"] == one["answer"]
+
+
+def test_ask_says_about_whom_and_why(site: Site) -> None:
+    """What an officer finds later: the pseudonym, the purpose, the emergency with its reason."""
+    asked = (QUESTION, "--json", "--max-tokens", "4", "--ask-patient")
+    run(site, "ask", *asked, "--purpose", "TREAT", said="PRONT-0042\n")
+    reason = "parada na sala vermelha, 10% de bateria"
+    run(site, "ask", *asked, "--emergency", reason, said="PRONT-0042\n")
+    run(site, "chat", *asked[1:], "--purpose", "HQUALIMP", said=f"PRONT-0042\n{QUESTION}\n/sair\n")
+    pseudonym = Pseudonyms(site.home).pseudonym("PRONT-0042")
+    found = run(site, "audit", "search", "--action", "gateway.chat", "--json")["entries"]
+    mine = [e for e in found if e.get("patient") == pseudonym and e["phase"] == "intent"]
+    assert {e["purpose"] for e in mine} == {"TREAT", "ETREAT", "HQUALIMP"}
+    [emergency] = [e for e in mine if e.get("break_glass")]
+    assert (emergency["justification"], emergency["purpose"]) == (reason, "ETREAT")
+    assert b"PRONT-0042" not in b"".join(
+        p.read_bytes() for p in site.home.audit.rglob("*") if p.is_file()
+    )
+
+
+def test_ask_refuses_what_the_gateway_would_and_says_why(site: Site) -> None:
+    def refused(*arguments: str, said: str = "") -> str:
+        result = CliRunner().invoke(
+            cli, ["--home", str(site.home.root), "ask", QUESTION, *arguments], input=said
+        )
+        assert result.exit_code == 2 or isinstance(result.exception, RequestRefusedError)
+        return f"{result.stderr}{result.exception}"
+
+    told = CliRunner().invoke(cli, ["ask", "--help"]).stdout
+    assert all(code in told for code in PURPOSES)
+    assert "--ask-patient" in refused("--emergency", "parada cardíaca")
+    assert "TREAT" in refused("--purpose", "CURIOSITY")
+    short = refused("--ask-patient", "--emergency", "urgente", said="1\n")
+    assert "x-emergency-justification: 10 characters or more" in short
+    assert "a justification for an emergency access" in refused("--purpose", "ETREAT")
 
 
 def test_serve_answers_ask_and_drains_on_sigterm(site: Site) -> None:
