@@ -388,7 +388,7 @@ def copy_block(medium: Medium, block: tuple[str, int, str, str], out: Any) -> No
     """Copy one block to ``out``; the bytes that are written are the bytes that were hashed."""
     path, length, wanted, what = block
     with opened(medium.root, path) as stream:
-        data = b""
+        data = bytearray()
         while len(data) < length and (piece := stream.read(min(STEP, length - len(data)))):
             data += piece
     if len(data) != length or hashlib.sha256(data).hexdigest() != wanted:
@@ -422,10 +422,7 @@ def take(medium: Medium, listing: dict[str, Any], into: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify and print; return the exit code."""
-    if options.date:
-        now = datetime.datetime.strptime(options.date, "%Y-%m-%d")
-    else:
-        now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    now = options.date or datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     wanted = re.sub(r"[\s:-]", "", options.fingerprint).lower() if options.fingerprint else None
     medium = Medium(options.medium, now)
     root, first, anchored = roots(medium, wanted)
@@ -463,12 +460,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def day(text: str) -> datetime.datetime:
+    """Read a date; argparse turns the error into words."""
+    return datetime.datetime.strptime(text, "%Y-%m-%d")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("medium")
     parser.add_argument("--fingerprint", help="the root's SHA-256 from paper")
-    parser.add_argument("--date", help="today's date, YYYY-MM-DD, from a clock you trust")
+    parser.add_argument("--date", type=day, help="today's date, YYYY-MM-DD, from a clock you trust")
     parser.add_argument("--into", help="an empty folder for what a first installation needs")
     try:
         return run(parser.parse_args(arguments))

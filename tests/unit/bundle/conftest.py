@@ -7,6 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.bundle.bundle_attacker import MemoryMedium, World, load
+from tests.unit.bundle.install_bench import bench_fixture, releases_fixture
+
+__all__ = ["bench_fixture", "releases_fixture"]
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,20 @@ from pydantic import ValidationError
 from appliance.bundle.advisories import is_affected, load_advisories, touching
 from appliance.bundle.build import Plan, build, check_tuple, image_archives
 from appliance.bundle.collect.apt import planned_files
-from appliance.bundle.collect.common import Shell
+from appliance.bundle.collect.common import BuildShell, Shell
 from appliance.bundle.collect.files import pack
 from appliance.bundle.collect.images import check_archive
 from appliance.bundle.collect.licences import licences_in, wheel_metadata
-from appliance.bundle.collect.wheels import split_lock
+from appliance.bundle.collect.wheels import (
+    Where,
+    agent_wheel,
+    collect_wheels,
+    for_target,
+    split_lock,
+)
 from appliance.bundle.debversion import compare
 from appliance.bundle.model import Content
-from appliance.bundle.recipe import Recipe, load_recipe, shipped
+from appliance.bundle.recipe import Recipe, Wheels, load_recipe, shipped
 from appliance.core.clock import FixedClock
 from appliance.core.errors import (
     ArchiveRefusedError,
@@ -321,3 +327,41 @@ def test_debian_versions_in_order(left: str, right: str) -> None:
 @given(st.text("0123456789.~+-ab:", min_size=1, max_size=9))
 def test_debian_version_equals_itself(version: str) -> None:
     assert compare(version, version) == 0
+
+
+def test_markers_are_judged_for_the_target_not_for_the_build_machine() -> None:
+    """pip #11664: a marker in a requirements file is judged by the Python that pip runs on."""
+    digest = f"    --hash=sha256:{'0' * 64}\n"
+    lock = (
+        f"a==1 ; python_full_version < '3.12' \\\n{digest}"
+        f"a==2 ; python_full_version >= '3.12' \\\n{digest}"
+        f"b==3 \\\n{digest}"
+        f"c==4 ; sys_platform == 'win32' \\\n{digest}"
+    )
+    for python, version in (("3.11", "1"), ("3.13", "2")):
+        found = for_target(split_lock(lock), python)
+        assert set(found) == {"a", "b"}
+        assert found["a"].splitlines() == [f"a=={version} \\", digest.rstrip("\n")]
+
+
+def test_only_the_engine_is_compiled_and_only_in_a_root_of_the_target(tmp_path: Path) -> None:
+    lock = tmp_path / "one.lock"
+    lock.write_text(f"evil==1 \\\n    --hash=sha256:{'0' * 64}\n")
+    where = Where(tmp_path, tmp_path / "work", tmp_path / "cache")
+    for names in ({"build": ["evil"]}, {"build": ["llama-cpp-python"]}):
+        text = lock.read_text().replace("evil", names["build"][0])
+        lock.write_text(text)
+        wheels = Wheels.model_validate({"locks": ["one.lock"], "python": "3.11", **names})
+        with pytest.raises(BundleRecipeError, match="compile"):
+            collect_wheels(wheels, where, NoShell())
+
+
+def test_the_agents_wheel_holds_the_hardware_files(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    made = agent_wheel(root, tmp_path / "work", BuildShell(tmp_path / "log"))
+    assert isinstance(made.source, Path)
+    with zipfile.ZipFile(made.source) as archive:
+        names = set(archive.namelist())
+    assert {"hardware/alerts.yml", "hardware/models.yaml"} <= names
+    assert "appliance/bundle/standalone/verify_bundle.py" in names
+    assert "appliance/bundle/recipes/debian-12.yaml" in names

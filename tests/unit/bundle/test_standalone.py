@@ -195,3 +195,12 @@ def test_dates_of_the_library_are_understood() -> None:
     verifier.not_expired(signed, datetime(2026, 5, 31), "x")  # noqa: DTZ001 - naive on purpose
     with pytest.raises(verifier.RefusedError):
         verifier.not_expired(signed, datetime(2026, 6, 1), "x")  # noqa: DTZ001 - the same
+
+
+def test_a_date_that_is_none_is_wrong_use(
+    good: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ask(good, world, "yesterday")
+    assert ended.value.code == 2
+    assert "yesterday" in capsys.readouterr().err

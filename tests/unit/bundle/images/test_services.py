@@ -83,7 +83,7 @@ def test_every_image_of_the_compose_file_has_a_recipe(plan: Plan) -> None:
 def test_recipes_are_sound(name: str) -> None:
     image = load_image(IMAGES, name)
     assert image.user >= 1000
-    assert image.health is not None or name.startswith(("base", "trainer"))
+    assert image.health is not None or name.startswith(("agent", "base", "trainer"))
     assert all((IMAGES / name / source).is_file() for source in image.files)
     assert not image.shell
 
