@@ -13,7 +13,7 @@ import re
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from appliance.core.durable import os_errors
 from appliance.core.errors import ImageRefusedError, ToolFailedError, ToolMissingError
 from appliance.core.settings.training import TrainingSettings
 from appliance.training.environment import OFFLINE, own_environment
+from appliance.training.processes import open_pipe
 from appliance.training.worker import protocol
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 IMAGE = re.compile(r"^sha256:[0-9a-f]{64}$")
 CONVERTER = Path("/usr/share/llama.cpp")  # where the image has the GGUF converters
-PYTHON = "/usr/bin/python3"
 LABEL = "org.hospital-ai-appliance.run"
 VERSION = "org.opencontainers.image.version"
 KILLED = 128  # above it, an engine's exit code is this and the signal
@@ -39,13 +39,10 @@ KILLED = 128  # above it, an engine's exit code is this and the signal
 
 @dataclass(frozen=True)
 class Box:
-    """What one container may see and does."""
+    """What one container may see: its run's folder, and weights it only reads."""
 
     run: Path
     readable: Sequence[Path] = ()
-    writable: Sequence[Path] = ()
-    entrypoint: list[str] | None = None
-    command: list[str] = field(default_factory=list)
     seed: int = 0
 
 
@@ -101,10 +98,10 @@ def options(box: Box, settings: TrainingSettings, user: str) -> dict[str, Any]:
     if settings.apparmor:
         security.append(f"apparmor={settings.apparmor}")
     mounts = [(path, True) for path in box.readable]
-    mounts += [(path, False) for path in (box.run, *box.writable)]
-    found: dict[str, Any] = {
+    mounts.append((box.run, False))
+    return {
         "image": settings.image,
-        "command": box.command,
+        "command": ["--channel"],
         "name": container_name(box.run),
         "labels": {LABEL: box.run.name},
         "user": user,
@@ -124,9 +121,6 @@ def options(box: Box, settings: TrainingSettings, user: str) -> dict[str, Any]:
         "log_config": LogConfig(type="json-file", config={"max-size": "10m", "max-file": "1"}),
         "device_requests": devices(settings.gpus),
     }
-    if box.entrypoint is not None:
-        found["entrypoint"] = box.entrypoint
-    return found
 
 
 def devices(gpus: Sequence[str]) -> list[Any]:
@@ -151,7 +145,7 @@ def create(client: DockerClient, box: Box, settings: TrainingSettings) -> Contai
     """Create the container; one of the same folder that a dead agent left is removed."""
     from docker.errors import DockerException, NotFound
 
-    user = give(settings, box.run, *box.writable)
+    user = give(settings, box.run, *box.readable)
     try:
         with contextlib.suppress(NotFound):
             client.containers.get(container_name(box.run)).remove(force=True)
@@ -161,7 +155,10 @@ def create(client: DockerClient, box: Box, settings: TrainingSettings) -> Contai
 
 
 def give(settings: TrainingSettings, *folders: Path) -> str:
-    """Return the user of the container, who owns ``folders``: this one, or root's stand-in."""
+    """Return the container's user, who then owns ``folders``: this one, or for root another.
+
+    No container runs as root. What root made in the state belongs to the services' user as well.
+    """
     if os.geteuid() != 0:
         return f"{os.geteuid()}:{os.getegid()}"
     uid, gid = settings.container_user
@@ -189,14 +186,12 @@ class Contained:
         from docker.errors import DockerException
 
         self._log, self._seconds = box.run / protocol.LOG_FILE, settings.stop_seconds
-        pipe = box.run / protocol.CHANNEL_FILE
-        with os_errors(pipe):
-            pipe.unlink(missing_ok=True)
-            os.mkfifo(pipe, 0o600)
-        self._container = create(client, box, settings)
-        with os_errors(pipe):
-            # Opened before the worker does, so that its opening finds a reader.
-            self.reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.reader = open_pipe(box.run)
+        try:
+            self._container = create(client, box, settings)
+        except BaseException:
+            os.close(self.reader)
+            raise
         try:
             self._container.start()
         except DockerException as error:
@@ -261,29 +256,3 @@ def append_log(path: Path, data: bytes) -> None:
         with os.fdopen(fd, "ab") as log:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 log.write(data)
-
-
-def run_once(client: DockerClient, box: Box, settings: TrainingSettings, seconds: float) -> int:
-    """Run the container of ``box`` to its end and return its exit code.
-
-    Raises:
-        TimeoutError: it took longer than ``seconds``.
-    """
-    from docker.errors import DockerException
-
-    container = create(client, box, settings)
-    try:
-        container.start()
-        deadline = time.monotonic() + seconds
-        while container.status != "exited":
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            time.sleep(0.2)
-            container.reload()
-        append_log(box.run / protocol.LOG_FILE, container.logs(tail=200))
-        return int(container.attrs["State"]["ExitCode"])
-    except DockerException as error:
-        raise _failed(error) from error
-    finally:
-        with contextlib.suppress(DockerException):
-            container.remove(force=True)

@@ -6,21 +6,26 @@ not used. What comes out is checked like any other GGUF file before it is kept.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from appliance.core.canonical import sha256_hex, value_hash
 from appliance.core.durable import exclusive, os_errors
-from appliance.core.errors import ApplianceError, ConversionFailedError, ModelUnknownError
+from appliance.core.errors import (
+    ApplianceError,
+    ConversionFailedError,
+    ModelUnknownError,
+    ToolFailedError,
+)
+from appliance.core.progress import NoProgress
 from appliance.registry import gguf
 from appliance.registry.importing import gguf_shape
 from appliance.registry.manifest import GGUF_FILE, Manifest
-from appliance.training.environment import child_environment, link_code, make_cache
+from appliance.training.container import CONVERTER
+from appliance.training.runner import run_stage, starter
 from appliance.training.service import KEY_CHARS, Workshop
-from appliance.training.worker.protocol import LOG_FILE
+from appliance.training.worker.protocol import OUTPUT_FOLDER
 
 
 def convert_base(shop: Workshop, base: str) -> str:
@@ -30,9 +35,12 @@ def convert_base(shop: Workshop, base: str) -> str:
     if there is not None:
         return there.hash
     source = shop.models.files(manifest.hash)
-    command = ["convert_hf_to_gguf.py", str(source), "--outtype", "f16"]
-    command += ["--model-name", manifest.name]
-    return _convert(shop, manifest, command, [source], {"base": manifest.hash})
+    job = {
+        "script": "convert_hf_to_gguf.py",
+        "base": str(source),
+        "arguments": [str(source), "--outtype", "f16", "--model-name", manifest.name],
+    }
+    return _convert(shop, manifest, job, {"base": manifest.hash})
 
 
 def convert_adapter(shop: Workshop, adapter: str) -> str:
@@ -44,11 +52,15 @@ def convert_adapter(shop: Workshop, adapter: str) -> str:
     if there is not None:
         return there.hash
     source = shop.models.files(manifest.hash)
-    command = ["convert_lora_to_gguf.py", str(source), "--outtype", "f16"]
     below = shop.models.files(base)
-    command += ["--base", str(below)]
+    job = {
+        "script": "convert_lora_to_gguf.py",
+        "base": str(below),
+        "adapter": str(source),
+        "arguments": [str(source), "--outtype", "f16", "--base", str(below)],
+    }
     links = {"adapter": manifest.hash, "base_gguf": base_gguf}
-    return _convert(shop, manifest, command, [source, below], links)
+    return _convert(shop, manifest, job, links)
 
 
 def _of_kind(shop: Workshop, content: str, kind: str) -> Manifest:
@@ -58,35 +70,21 @@ def _of_kind(shop: Workshop, content: str, kind: str) -> Manifest:
     return manifest
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One conversion: the script, its arguments, what it reads and where it writes."""
-
-    script: str
-    arguments: list[str]
-    sources: list[Path]
-    target: Path
-
-
-def _convert(
-    shop: Workshop,
-    manifest: Manifest,
-    command: list[str],
-    sources: list[Path],
-    links: dict[str, str],
-) -> str:
+def _convert(shop: Workshop, manifest: Manifest, job: dict[str, Any], links: dict[str, str]) -> str:
     key = value_hash({"stage": "convert", "of": manifest.hash, "links": links})
     run = shop.runs / f"convert-{key[:KEY_CHARS]}"
+    with os_errors(run):
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (
-        exclusive(run / "lock", what="conversion of this model"),
+        exclusive(run / "convert.lock", what="conversion of this model"),
         shop.recorder.action("models.convert", object_id=manifest.hash, detail=links) as act,
         shop.models.staging() as staging,
     ):
         files = staging / "files"
-        with os_errors(staging):
+        with os_errors(run):
+            _run(shop, run, job)
             files.mkdir()
-        arguments = [*command[1:], "--outfile", str(files / GGUF_FILE)]
-        _run(shop, run, _Job(command[0], arguments, sources, files))
+            shutil.copyfile(run / OUTPUT_FOLDER / GGUF_FILE, files / GGUF_FILE)
         try:
             header = gguf.read_header(files / GGUF_FILE, shop.settings.registry)
         except ApplianceError as error:
@@ -121,52 +119,22 @@ def _check(header: gguf.GgufHeader, manifest: Manifest) -> None:
         )
 
 
-def _run(shop: Workshop, run: Path, job: _Job) -> None:
+def _run(shop: Workshop, run: Path, job: dict[str, Any]) -> None:
+    """Run the script where training runs: its environment, its container."""
     settings = shop.settings.training
+    converter = CONVERTER
+    if settings.runner == "process":
+        converter = shop.trainer().require_converter()
+    job = job | {
+        "stage": "convert",
+        "seed": 0,
+        "threads": 0,
+        "script": str(converter / job["script"]),
+        "outfile": GGUF_FILE,
+    }
     try:
-        code = (_in_container if settings.runner == "container" else _as_child)(shop, run, job)
-    except TimeoutError as error:
+        run_stage(run, job, starter(settings), settings, NoProgress())
+    except ToolFailedError as error:
         raise ConversionFailedError(
-            expected=f"an end within {settings.converter_seconds} s", found="none"
+            expected=f"{Path(job['script']).name} to finish", found=error.found, remedy=error.remedy
         ) from error
-    if code != 0:
-        raise ConversionFailedError(
-            expected=f"exit code 0 of {job.script}",
-            found=f"{code}; its words are in {run / LOG_FILE}",
-        )
-
-
-def _as_child(shop: Workshop, run: Path, job: _Job) -> int:
-    trainer, settings = shop.trainer(), shop.settings.training
-    link_code(run)
-    program = [str(trainer.python), str(trainer.require_converter() / job.script), *job.arguments]
-    with os_errors(run), (run / LOG_FILE).open("wb") as log:
-        try:
-            return subprocess.run(
-                program,
-                cwd=run,
-                env=child_environment(run, settings, 0, os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=settings.converter_seconds,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError from error
-
-
-def _in_container(shop: Workshop, run: Path, job: _Job) -> int:
-    """Run the converter that the trainer image carries."""
-    from appliance.training.container import CONVERTER, PYTHON, Box, connect, run_once
-
-    settings = shop.settings.training
-    make_cache(run)
-    box = Box(
-        run,
-        readable=job.sources,
-        writable=[job.target],
-        entrypoint=[PYTHON],
-        command=[str(CONVERTER / job.script), *job.arguments],
-    )
-    return run_once(connect(settings), box, settings, settings.converter_seconds)

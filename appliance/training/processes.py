@@ -1,14 +1,19 @@
-"""A worker that runs: as a child of the agent, or in a container. The runner sees no difference."""
+"""A worker that runs: as a child of the agent, or in another container that takes up its folder.
+
+The runner sees no difference, nor to the container that the agent starts itself.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from appliance.core.durable import os_errors
+from appliance.core.durable import os_errors, read_json
 from appliance.training.worker import protocol
 
 PRIVATE = 0o077  # umask: samples are de-identified, and still nobody else's business
@@ -39,6 +44,19 @@ class Running(Protocol):
     def close(self) -> None:
         """Free what it held."""
         ...
+
+
+def open_pipe(run: Path) -> int:
+    """Make the named pipe of a run's folder anew and return its reading end.
+
+    It is opened before the worker opens it, so that the worker finds a reader.
+    """
+    pipe = run / protocol.CHANNEL_FILE
+    with os_errors(pipe):
+        pipe.unlink(missing_ok=True)
+        (run / protocol.EXIT_FILE).unlink(missing_ok=True)
+        os.mkfifo(pipe, 0o600)
+        return os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 class Child:
@@ -91,3 +109,46 @@ class Child:
         """Close this end of the pipe: the worker's next word ends it."""
         with contextlib.suppress(OSError):
             os.close(self.reader)
+
+
+class Attached:
+    """A worker in the trainer's own container, which takes up a folder whose pipe has a reader.
+
+    The agent has no right to the container engine: closing the pipe is how it ends the worker.
+    """
+
+    def __init__(self, run: Path) -> None:
+        """Offer the folder."""
+        with os_errors(run):
+            (run / "cache").mkdir(exist_ok=True)
+        self._exit = run / protocol.EXIT_FILE
+        self._killed = False
+        self.reader = open_pipe(run)
+
+    def describe(self) -> dict[str, Any]:
+        """Say that the process is elsewhere."""
+        return {"attached": True}
+
+    def ended(self) -> bool:
+        """Say whether the worker has ended, or was told to."""
+        return self._killed or self._exit.exists()
+
+    def kill(self) -> None:
+        """Close the pipe: the worker sees it at once and ends."""
+        self._killed = True
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nothing, self.reader, inheritable=False)
+        os.close(nothing)
+
+    def wait(self, seconds: float) -> int:
+        """Return the exit code that the trainer's container notes; it does so even when killed."""
+        deadline = time.monotonic() + seconds
+        while not self._exit.exists():
+            if time.monotonic() > deadline:
+                return -signal.SIGKILL
+            time.sleep(0.05)
+        return int(read_json(self._exit)["code"])
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self.reader)

@@ -24,6 +24,7 @@ from appliance.core.errors import (
     InterruptedRunError,
     SampleTooLongError,
     ToolFailedError,
+    ToolMissingError,
     TrainingDivergedError,
     WeightsRefusedError,
 )
@@ -35,7 +36,7 @@ from appliance.training.environment import (
     link_code,
     make_cache,
 )
-from appliance.training.processes import Child, Running
+from appliance.training.processes import Attached, Child, Running
 from appliance.training.worker import protocol
 
 READ_BYTES = 65_536
@@ -67,7 +68,9 @@ def run_stage(
             (run / protocol.CANCEL_FILE).unlink(missing_ok=True)
             shutil.rmtree(run / protocol.OUTPUT_FOLDER, ignore_errors=True)
         write_json(run / protocol.JOB_FILE, job)
-        _drive(run, start(run, job), settings, progress)
+        convert = job["stage"] == "convert"  # a script that says nothing while it works
+        silence = settings.converter_seconds if convert else settings.stall_seconds
+        _drive(run, start(run, job), settings, progress, silence)
         return _result(run)
 
 
@@ -79,6 +82,8 @@ def starter(settings: TrainingSettings) -> Start:
     """
     if settings.runner == "container":
         return _in_container(settings)
+    if settings.runner == "attached":
+        return lambda run, _: Attached(run)
     trainer = find_trainer(settings)
 
     def child(run: Path, job: dict[str, Any]) -> Running:
@@ -99,7 +104,7 @@ def _in_container(settings: TrainingSettings) -> Start:
         with os_errors(run):
             make_cache(run)
         weights = [Path(job[name]) for name in ("base", "adapter") if job.get(name)]
-        box = Box(run, readable=weights, command=["--channel"], seed=job["seed"])
+        box = Box(run, readable=weights, seed=job["seed"])
         return Contained(client, box, settings)
 
     return contained
@@ -110,24 +115,33 @@ def _result(run: Path) -> dict[str, Any]:
     return result
 
 
-def _drive(run: Path, running: Running, settings: TrainingSettings, progress: Progress) -> None:
+def _drive(
+    run: Path, running: Running, settings: TrainingSettings, progress: Progress, silence: int
+) -> None:
     stopped: dict[str, Any] = {}
-    heard = False
+    messages, left = 0, True
     try:
         write_json(run / PID_FILE, running.describe())
-        for message in _messages(running, run, settings):
+        for message in _messages(running, run, settings, silence):
+            messages += 1
             if message["kind"] == "step":
                 progress.update(message["step"], message["total"], _note(message))
             elif message["kind"] == "stopped":
                 stopped = message
-        heard = True
+        left = False
     finally:
-        if not heard:  # the agent itself is leaving
+        if left:  # the agent itself is leaving
             running.kill()
         code = running.wait(settings.stop_seconds)
         running.close()
         progress.close()
         (run / PID_FILE).unlink(missing_ok=True)
+    if not messages and settings.runner == "attached" and code == -signal.SIGKILL:
+        raise ToolMissingError(
+            expected=f"the trainer service to take {run.name} up",
+            found="nobody",
+            remedy="Start it: docker compose --profile train up --detach trainer.",
+        )
     if code != protocol.EXIT_FINE:
         raise failure(code, stopped, run)
     _require_plain(run / protocol.OUTPUT_FOLDER)
@@ -148,9 +162,11 @@ def _note(message: dict[str, Any]) -> str:
     return f"step {message['step']}/{message['total']} {' '.join(shown)}"
 
 
-def _messages(running: Running, run: Path, settings: TrainingSettings) -> Iterator[dict[str, Any]]:
+def _messages(
+    running: Running, run: Path, settings: TrainingSettings, silence: int
+) -> Iterator[dict[str, Any]]:
     """Yield what the worker says until it closes the pipe or has ended; end it when it hangs."""
-    buffer = b""
+    buffer, allowed = b"", settings.stall_seconds
     heard = time.monotonic()
     asked: float | None = None
     with selectors.DefaultSelector() as selector:
@@ -160,13 +176,13 @@ def _messages(running: Running, run: Path, settings: TrainingSettings) -> Iterat
                 data = os.read(running.reader, READ_BYTES)
                 if not data:
                     return
-                heard = time.monotonic()
+                heard, allowed = time.monotonic(), silence
                 *lines, buffer = (buffer + data).split(b"\n")
                 yield from map(json.loads, lines)
             elif running.ended():  # perhaps before it opened the pipe
                 return
             now = time.monotonic()
-            if now - heard > settings.stall_seconds:
+            if now - heard > allowed:
                 running.kill()
             if (run / protocol.CANCEL_FILE).exists():
                 asked = asked or now

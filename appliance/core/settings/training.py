@@ -73,12 +73,12 @@ class TrainingSettings(Section):
             "about 20 minutes on a SATA disk; the rest is margin for a busy one."
         ),
     )
-    runner: Literal["process", "container"] = Field(
+    runner: Literal["process", "container", "attached"] = Field(
         default="process",
         description=(
-            "Where the trainer runs: as a process in its own environment, or in a container of "
-            "the proven trainer image without a network. A container where the appliance's "
-            "images are loaded; a process where there is no engine."
+            "Where the trainer runs: as a process in its own environment, in a container of the "
+            "proven trainer image that the agent starts, or attached: in the compose file's "
+            "trainer service, which takes up what an agent without rights to the engine offers."
         ),
     )
     image: str = Field(

@@ -1,7 +1,8 @@
 """Entry point: ``python -m appliance.training.worker``, with the run folder as cwd.
 
 As a child of the agent it is given a pipe (``--fd``) and dies with its parent. In a container
-it opens the named pipe of the folder (``--channel``) and dies with its reader.
+it opens the named pipe of the folder (``--channel``) and dies with its reader. The trainer's
+own container takes up one folder after another (``--serve``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from appliance.training.worker.protocol import (
     LOG_FILE,
     Channel,
 )
+from appliance.training.worker.serve import serve
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -68,7 +70,11 @@ def main() -> None:
     parser.add_argument("--fd", type=int)
     parser.add_argument("--parent", type=int)
     parser.add_argument("--channel", action="store_true")
+    parser.add_argument("--serve", type=Path)
     arguments = parser.parse_args()
+    if arguments.serve is not None:
+        serve(arguments.serve)
+        return
     run = Path.cwd()
     if arguments.channel:
         fd = open_channel(run)
@@ -76,7 +82,7 @@ def main() -> None:
         die_with_parent(arguments.parent)
         fd = arguments.fd
     else:
-        parser.error("expected --channel, or --fd and --parent")
+        parser.error("expected --serve, --channel, or --fd and --parent")
     job = json.loads((run / JOB_FILE).read_bytes())
     channel = Channel(fd, run)
     channel.send("note", text="loading the trainer")
@@ -85,7 +91,11 @@ def main() -> None:
 
         torch.set_num_threads(job["threads"])
     with contextlib.suppress(BrokenPipeError):
-        if job["stage"] == "base":
+        if job["stage"] == "convert":
+            from appliance.training.worker.convert import run_convert
+
+            run_convert(job, run)
+        elif job["stage"] == "base":
             from appliance.training.worker.base import run_base
 
             run_base(job, run, channel)

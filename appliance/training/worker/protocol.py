@@ -18,6 +18,7 @@ RESULT_FILE = "result.json"
 CANCEL_FILE = "cancel"
 OUTPUT_FOLDER = "output"
 CHECKPOINTS = "checkpoints"
+EXIT_FILE = "exit.json"  # the worker's exit code, from the container that took the folder up
 LOG_FILE = "worker.log"
 CHANNEL_FILE = "channel"  # the named pipe of a worker in a container
 
