@@ -43,6 +43,11 @@ class Report:
     index: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def entries(self) -> int:
+        """Entries of all shards together (``size`` and ``root`` are those of the newest)."""
+        return sum(shard["size"] for shard in self.shards)
+
+    @property
     def ok(self) -> bool:
         """True when nothing is wrong."""
         return not self.problems
@@ -51,6 +56,7 @@ class Report:
         """Return the JSON form."""
         return {
             "ok": self.ok,
+            "entries": self.entries,
             "size": self.size,
             "root": self.root,
             "checked": self.checked,

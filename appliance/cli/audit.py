@@ -179,8 +179,12 @@ def _let_sign(home: Home) -> None:
 
 
 def _verify_text(report: Report) -> str:
-    lines = [f"{'INTACT' if report.ok else 'NOT INTACT'}: {report.size} entries"]
-    lines.append(f"root {report.root}")
+    parts = f" in {len(report.shards)} logs" if len(report.shards) > 1 else ""
+    lines = [f"{'INTACT' if report.ok else 'NOT INTACT'}: {report.entries} entries{parts}"]
+    lines += [
+        f"log {shard['log']}: {shard['size']} entries, root {shard['root']}"
+        for shard in report.shards
+    ]
     lines += [f"problem [{p.name}] {p.place}: {p.what}" for p in report.problems]
     lines += [f"note [{p.name}] {p.place}: {p.what}" for p in report.notes]
     lines.append(", ".join(f"{k} {v}" for k, v in sorted(report.checked.items())))
@@ -197,6 +201,7 @@ def _verify_text(report: Report) -> str:
 @click.option("--object", "object_id", help="Permanent id of what was touched.")
 @click.option("--outcome", help="success, refused, failure or unknown.")
 @click.option("--component", help="Which part spoke.")
+@click.option("--emergency", is_flag=True, help="Emergency accesses only.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows.")
 @click.option("--rebuild", is_flag=True, help="Make the search index again from the log first.")
 @json_option
@@ -208,6 +213,7 @@ def search(
     since: datetime | None,
     until: datetime | None,
     limit: int,
+    emergency: bool,
     rebuild: bool,
     as_json: bool,
     **texts: Any,
@@ -220,7 +226,7 @@ def search(
     _let_sign(home)
     limit = min(limit, get_settings(home).audit.search_rows)
     since, until = (t and t.replace(tzinfo=UTC) for t in (since, until))
-    wanted = Filter(since=since, until=until, **texts)
+    wanted = Filter(since=since, until=until, break_glass=emergency or None, **texts)
     progress = StderrProgress("index")
     with open_index(home.audit, progress) as index:
         if rebuild:

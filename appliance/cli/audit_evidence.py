@@ -173,7 +173,7 @@ def evidence(ctx: click.Context, /, *, output: Path, as_json: bool, **given: Any
     with open_recorder(home, "cli") as recorder, contextlib.closing(progress):
         value = officer_of(ctx, recorder).evidence(question, kind, output, progress)
     text = (
-        f"{value['matches']} accesses, {value['entries']} entries shown, in {output}\n"
+        f"{value['matches']} entries answer, {value['entries']} are shown, in {output}\n"
         f"sha256 {value['sha256']}\n"
         + (
             f"{value['witnesses']} witnesses signed a state that covers the period\n"

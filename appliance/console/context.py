@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance.audit.recorder import Sink
-from appliance.console import i18n, labels
+from appliance.console import i18n, labels, messages
 from appliance.console.accounts import ROLES, User, may, require
 from appliance.console.journal import Scribe, scribe_for
 from appliance.console.login import Gate
@@ -96,6 +96,8 @@ def make_environment(language: str, zone: ZoneInfo) -> Environment:
     def day(text: str) -> str:
         return i18n.show_day(date.fromisoformat(text), language)
 
+    environment.filters["said"] = lambda text: messages.said(str(text), words.gettext)
+    environment.filters["problem"] = lambda it: messages.problem(it[0], it[1], it[2], words.gettext)
     environment.filters["when"] = when
     environment.filters["day"] = day
     environment.filters["number"] = lambda value: i18n.show_number(value, language)

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from appliance.console.store import console_folder
 from appliance.core.clock import Clock
 from appliance.core.durable import read_json, write_json
 from appliance.core.errors import ApplianceError, ToolFailedError
 from appliance.core.home import Home
+
+PROBLEMS_SHOWN: Final = 20  # a page is for people; the command lists them all
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Verification:
     ok: bool
     size: int
     seconds: float
-    problems: tuple[str, ...]
+    problems: tuple[tuple[str, str, str], ...]  # kind, place, what; English, as verify says it
 
     def age_hours(self, now: datetime) -> float:
         """Return how old the word is."""
@@ -61,7 +63,7 @@ class Verifier:
         if not self.path.exists():
             return None
         kept = read_json(self.path)
-        return Verification(**{**kept, "problems": tuple(kept["problems"])})
+        return Verification(**{**kept, "problems": tuple(map(tuple, kept["problems"]))})
 
     def start(self, done: Callable[[Verification | None], None]) -> bool:
         """Start one unless one runs; ``done`` hears what came of it (None: it broke off)."""
@@ -84,11 +86,12 @@ class Verifier:
                 self._lock.release()
 
     def _keep(self, report: dict[str, Any]) -> Verification:
-        problems = tuple(f"{p['name']}: {p['place']}: {p['what']}" for p in report["problems"][:20])
+        shown = report["problems"][:PROBLEMS_SHOWN]
+        problems = tuple((p["name"], p["place"], p["what"]) for p in shown)
         made = Verification(
             self.clock.now().isoformat(),
             bool(report["ok"]),
-            int(report["size"]),
+            int(report["entries"]),
             float(report["seconds"]),
             problems,
         )

@@ -150,6 +150,22 @@ def following(entry: Entry) -> tuple[Any, Any] | None:
     return detail.get("next"), detail.get("key")
 
 
+def given_key(text: str) -> Key:
+    """Read a key that the person who verifies gave."""
+    try:
+        return parse_key(text)
+    except ValueError:
+        raise Broken("bad-pin", text) from None
+
+
+def asked(question: dict[str, Any]) -> str:
+    """Write the question as one line for people."""
+    where = (question.get("where") or {}).items()
+    fields = [f"{name} = {' / '.join(str(v) for v in values)}" for name, values in sorted(where)]
+    period = f"{question.get('from') or '...'} .. {question.get('to') or '...'}"
+    return "; ".join([period, *fields])
+
+
 class Evidence:
     """The evidence under examination; every check tells what it found or raises ``Broken``."""
 
@@ -163,11 +179,11 @@ class Evidence:
         if not self.manifest["parts"]:
             raise Broken("bad-file", "manifest.json")
         policy = files.json("policy.json")
-        self.pinned = [parse_key(k) for k in keys]
+        self.pinned = [given_key(k) for k in keys]
         self.keys = [parse_key(str(log["vkey"])) for log in policy["logs"]]
         if [k.name for k in self.keys] != [log["origin"] for log in policy["logs"]]:
             raise Broken("bad-file", "policy.json")
-        self.witnesses = [parse_key(w) for w in (witnesses or policy["witnesses"])]
+        self.witnesses = [given_key(w) for w in (witnesses or policy["witnesses"])]
         self.needed = len(self.witnesses) if witnesses else int(policy["needed"])
         self.question = self.manifest["question"]
         for moment in (self.question["from"], self.question["to"]):
@@ -321,6 +337,8 @@ def write_csv(path: Path, evidence: Evidence) -> None:
 def examine(path: str, keys: list[str], witnesses: list[str]) -> tuple[Evidence | None, list[Any]]:
     """Check the evidence; return it and the reason against it (empty: it holds)."""
     evidence = None
+    if not Path(path).exists():
+        return None, ["no-file", path]
     try:
         evidence = Evidence(Files(path), keys, witnesses)
         evidence.check()
@@ -336,8 +354,7 @@ def show(evidence: Evidence | None, reason: list[Any], language: str) -> str:
     text = TEXT[language]
     lines = []
     if evidence is not None:
-        question = json.dumps(evidence.question, ensure_ascii=False, sort_keys=True)
-        lines.append(text["question"].format(question))
+        lines.append(text["question"].format(asked(evidence.question)))
         lines += ["  - " + text[key].format(*values) for key, values in evidence.told]
     if reason:
         lines.append("  ! " + text[reason[0]].format(*reason[1:]))

@@ -8,6 +8,7 @@ import pytest
 
 from appliance.audit import wire
 from appliance.audit.client import connect
+from appliance.audit.recorder import open_recorder
 from appliance.cli.main import main
 from appliance.core.home import Home
 from tests.integration.audit.conftest import stop_writer
@@ -29,11 +30,18 @@ def test_append_search_verify_rotate(home: Home, capsys: pytest.CaptureFixture[s
     code, value = run(capsys, "search", "--user", "op")
     assert (code, value["count"]) == (0, 1)
     assert value["entries"][0]["detail"] == {"minutes": 5}
+    with open_recorder(home, "gateway") as recorder:
+        reason = "parada na sala vermelha"
+        recorder.event("gateway.chat", user="op", break_glass=True, justification=reason)
+    code, value = run(capsys, "search", "--emergency")
+    assert (code, value["count"]) == (0, 1)
+    assert value["entries"][0]["justification"] == "parada na sala vermelha"
     assert run(capsys, "rotate")[1]["log"] == 2
     kept = home.root / "kept"
     kept.write_bytes((home.audit / "log-0001" / "checkpoint").read_bytes())
     code, value = run(capsys, "verify", "--since", str(kept))
     assert (code, value["ok"], value["checked"]["kept_checkpoints"]) == (0, True, 1)
+    assert value["entries"] == sum(shard["size"] for shard in value["shards"]) > value["size"]
     code, value = run(capsys, "status")
     assert (code, value["log"]) == (0, 2)
     stop_writer(home)

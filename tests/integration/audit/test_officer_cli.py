@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,20 +14,16 @@ from typing import Any
 
 import pytest
 
-from appliance.audit import wire
-from appliance.audit.client import connect
 from appliance.audit.erase import Subjects
 from appliance.audit.officer import WitnessCollector
 from appliance.audit.pseudonym import Pseudonyms
 from appliance.audit.recorder import open_recorder
 from appliance.audit.tiles import entries_path
-from appliance.audit.writer import LOCK_NAME
 from appliance.cli.main import main
 from appliance.core.clock import SystemClock
-from appliance.core.durable import exclusive
-from appliance.core.errors import BusyError
 from appliance.core.home import Home
 from appliance.core.settings.audit import AuditSettings
+from tests.integration.audit.conftest import stop_writer
 
 Run = Callable[..., tuple[int, Any]]
 
@@ -162,21 +157,6 @@ def test_a_witness_signs_and_the_evidence_carries_it(
     # A reply to nothing that was asked is refused, in words.
     reply.write_text("nothing\n")
     assert run("witness", "import", str(reply))[0] == 31
-
-
-def stop_writer(home: Home) -> None:
-    """End the log's writer in order and wait until it is gone."""
-    sink = connect(home, start=False)
-    sink.ask(wire.STOP)
-    sink.close()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            with exclusive(home.run / LOCK_NAME, what="audit writer"):
-                return
-        except BusyError:
-            time.sleep(0.05)
-    pytest.fail("the writer did not stop")
 
 
 def test_an_older_copy_of_the_whole_home_is_refused_by_the_device(

@@ -143,3 +143,16 @@ def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
             path.write_bytes(content)
         _, why = verify_main.examine(str(path), [], [])
         assert why[0] in {"bad-file", "no-file"}
+
+
+def test_what_was_mistyped_is_said_so(tmp_path: Path, cosigned: Members) -> None:
+    path = tmp_path / "evidence.zip"
+    write_zip(path, list(cosigned.items()))
+    assert verify_main.examine(str(tmp_path / "nada.zip"), [], [])[1][0] == "no-file"
+    assert verify_main.examine(str(path), ["not a key"], [])[1] == ["bad-pin", "not a key"]
+    assert verify_main.examine(str(path), [], [""])[1] == ["bad-pin", ""]
+    evidence, why = verify_main.examine(str(path), [], [])
+    shown = verify_main.show(evidence, why, "pt")
+    assert shown.startswith(
+        "Pergunta: 2026-03-01T02:00:00.000000Z .. 2026-03-01T05:00:00.000000Z; patient = p1-ana\n"
+    )
