@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from appliance.core.durable import os_errors, read_json
+from appliance.core.durable import os_errors
 from appliance.training.worker import protocol
 
 PRIVATE = 0o077  # umask: samples are de-identified, and still nobody else's business
@@ -121,9 +121,10 @@ class Attached:
         """Offer the folder."""
         with os_errors(run):
             (run / "cache").mkdir(exist_ok=True)
-        self._exit = run / protocol.EXIT_FILE
+        self._run = run
         self._killed = False
         self.reader = open_pipe(run)
+        self._pipe = os.fstat(self.reader).st_ino
 
     def describe(self) -> dict[str, Any]:
         """Say that the process is elsewhere."""
@@ -131,7 +132,7 @@ class Attached:
 
     def ended(self) -> bool:
         """Say whether the worker has ended, or was told to."""
-        return self._killed or self._exit.exists()
+        return self._killed or protocol.read_exit(self._run, self._pipe) is not None
 
     def kill(self) -> None:
         """Close the pipe: the worker sees it at once and ends."""
@@ -143,11 +144,11 @@ class Attached:
     def wait(self, seconds: float) -> int:
         """Return the exit code that the trainer's container notes; it does so even when killed."""
         deadline = time.monotonic() + seconds
-        while not self._exit.exists():
+        while (code := protocol.read_exit(self._run, self._pipe)) is None:
             if time.monotonic() > deadline:
                 return -signal.SIGKILL
             time.sleep(0.05)
-        return int(read_json(self._exit)["code"])
+        return code
 
     def close(self) -> None:
         """Close the pipe."""

@@ -22,11 +22,20 @@ from typing import Any
 
 import pytest
 from docker import DockerClient
+from docker.models.containers import Container
 
-from appliance.core.errors import ImageRefusedError, InterruptedRunError, ToolFailedError
+from appliance.bundle.images import services
+from appliance.bundle.images.services import Plan
+from appliance.core.errors import (
+    ImageRefusedError,
+    InterruptedRunError,
+    ToolFailedError,
+    ToolMissingError,
+)
 from appliance.core.progress import NoProgress
 from appliance.core.settings.training import TrainingSettings
 from appliance.training.container import VERSION, container_name
+from appliance.training.processes import Running
 from appliance.training.runner import run_stage, starter
 from appliance.training.worker.protocol import CANCEL_FILE
 from tests.containers.container_support import ROOT
@@ -37,6 +46,7 @@ import json, sys
 from pathlib import Path
 from appliance.core.progress import NoProgress
 from appliance.core.settings.training import TrainingSettings
+from appliance.training.processes import Running
 from appliance.training.runner import run_stage, starter
 settings = TrainingSettings(**json.loads(sys.argv[3]))
 run_stage(Path(sys.argv[1]), json.loads(sys.argv[2]), starter(settings), settings, NoProgress())
@@ -184,6 +194,93 @@ def test_a_killed_agent_leaves_no_container_and_the_next_run_goes_on(
 def test_more_memory_than_allowed_ends_the_stage(image: str, place: tuple[Path, Path]) -> None:
     with pytest.raises(ToolFailedError, match="want of memory"):
         drive(place, settings_of(image), Steps(), 3, bytes=400 << 20)
+
+
+@pytest.fixture
+def trainer(
+    docker: DockerClient, image: str, plan: Plan, place: tuple[Path, Path], tmp_path: Path
+) -> Iterator[Container]:
+    """The compose file's trainer service with the toy worker, started; the state is ``plan``'s."""
+    options = services.container_options(plan, "trainer")
+    runs = tmp_path / "runs"
+    for path in (tmp_path, runs, *runs.iterdir()):
+        os.chown(path, 10001, 10000)
+    options |= {"image": image, "network_mode": "none", "mem_limit": "256m"}
+    options |= {"command": ["--serve", str(runs)], "working_dir": "/"}
+    options |= {"volumes": [f"{runs}:{runs}", f"{place[1]}:{place[1]}:ro"]}
+    container = docker.containers.create(**options)
+    container.start()
+    yield container
+    container.remove(force=True)
+
+
+def offer(place: tuple[Path, Path], steps: Steps, count: int, **more: Any) -> dict[str, Any]:
+    """Run a stage in the service; what root's agent makes there belongs to the service's user."""
+    run, base = place
+    settings = TrainingSettings(runner="attached", stop_seconds=20, stall_seconds=60)
+    begin = starter(settings)
+
+    def start(folder: Path, job: dict[str, Any]) -> Running:
+        running = begin(folder, job)
+        for path in folder.rglob("*"):
+            os.chown(path, 10001, 10000)
+        return running
+
+    return run_stage(run, job_of(base, count, **more), start, settings, steps)
+
+
+def test_the_trainer_service_takes_up_one_run_after_another(
+    trainer: Container, place: tuple[Path, Path]
+) -> None:
+    steps = Steps()
+    assert offer(place, steps, 4)["around"]["interfaces"] == ["lo"]
+    assert steps.seen == 4
+    other = place[0].parent / "other-2"
+    assert offer((other, place[1]), Steps(), 3)["began"] == 0
+    ask = Steps((other / CANCEL_FILE).touch)
+    (other / "result.json").unlink()
+    with pytest.raises(InterruptedRunError):
+        offer((other, place[1]), ask, 200, seconds=0.05)
+    began = int((other / "checkpoint").read_text())
+    assert offer((other, place[1]), Steps(), began + 1)["began"] == began
+    trainer.reload()
+    assert trainer.status == "running"
+
+
+def test_an_agent_that_lets_go_ends_the_worker_and_not_the_service(
+    trainer: Container, place: tuple[Path, Path]
+) -> None:
+    class LeaveError(Exception):
+        pass
+
+    def leave() -> None:
+        raise LeaveError
+
+    with pytest.raises(LeaveError):
+        offer(place, Steps(leave), 2_000, seconds=0.05)
+    began = int((place[0] / "checkpoint").read_text())
+    assert began < 2_000
+    assert offer(place, Steps(), began + 1)["began"] == began
+    assert trainer.logs() == b""
+
+
+def test_stopping_the_service_keeps_a_checkpoint(
+    trainer: Container, place: tuple[Path, Path]
+) -> None:
+    stopping = threading.Thread(target=lambda: trainer.stop(timeout=60))
+    steps = Steps(lambda: stopping.start() if stopping.ident is None else None)
+    with pytest.raises(InterruptedRunError):
+        offer(place, steps, 2_000, seconds=0.05)
+    stopping.join()
+    trainer.reload()
+    assert trainer.attrs["State"]["ExitCode"] == 0
+
+
+def test_without_the_service_the_run_says_so(place: tuple[Path, Path]) -> None:
+    settings = TrainingSettings(runner="attached", stop_seconds=1, stall_seconds=10)
+    run, base = place
+    with pytest.raises(ToolMissingError, match="trainer service"):
+        run_stage(run, job_of(base, 1), starter(settings), settings, Steps())
 
 
 def test_only_the_image_that_was_named_runs(

@@ -75,3 +75,23 @@ def trim_metrics(run: Path, last_step: int) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temp.replace(run / METRICS_FILE)
+
+
+def note_exit(run: Path, pipe: int, code: int) -> None:
+    """Note how the worker of the pipe with this inode number ended."""
+    temp = run / f"{EXIT_FILE}.new"
+    temp.write_text(json.dumps({"code": code, "pipe": pipe}), encoding="ascii")
+    temp.replace(run / EXIT_FILE)
+
+
+def read_exit(run: Path, pipe: int) -> int | None:
+    """Return how the worker of this pipe ended.
+
+    One that ends late, when its folder is offered again, still holds its own pipe: so the numbers
+    differ. (What ended before was removed; a number that is free again may come back.)
+    """
+    try:
+        value = json.loads((run / EXIT_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    return int(value["code"]) if value["pipe"] == pipe else None

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from appliance.training.worker.protocol import CHANNEL_FILE, EXIT_FILE
+from appliance.training.worker.protocol import CHANNEL_FILE, JOB_FILE, note_exit, read_exit
 
 POLL_S = 0.3
 
@@ -54,7 +54,8 @@ def _take(pipe: Path) -> int | None:
         if error.errno in {errno.ENXIO, errno.ENOENT, errno.ELOOP}:
             return None
         raise
-    if stat.S_ISFIFO(os.fstat(fd).st_mode) and not (pipe.parent / EXIT_FILE).exists():
+    found = os.fstat(fd)
+    if stat.S_ISFIFO(found.st_mode) and read_exit(pipe.parent, found.st_ino) is None:
         return fd
     os.close(fd)
     return None
@@ -64,29 +65,21 @@ def _work(run: Path, held: int) -> None:
     """Run one worker to its end and note how it ended; the pipe stays open until then."""
     command = [*sys.orig_argv[:-2], "--channel"]  # in place of --serve RUNS
     worker = subprocess.Popen(command, cwd=run, env={**os.environ, **_environment(run)})
+    pipe = os.fstat(held).st_ino
     try:
-        code = worker.wait()
+        note_exit(run, pipe, worker.wait())
     except _Stop:
         worker.send_signal(signal.SIGTERM)  # a checkpoint first
-        code = worker.wait()
-        _note(run, code)
+        note_exit(run, pipe, worker.wait())
         raise
-    else:
-        _note(run, code)
     finally:
         os.close(held)
 
 
 def _environment(run: Path) -> dict[str, str]:
     cache = str(run / "cache")
-    seed = json.loads((run / "job.json").read_bytes())["seed"]
+    seed = json.loads((run / JOB_FILE).read_bytes())["seed"]
     return {
         **dict.fromkeys(("HOME", "XDG_CACHE_HOME", "HF_HOME", "TMPDIR"), cache),
         "PYTHONHASHSEED": str(seed % 2**32),
     }
-
-
-def _note(run: Path, code: int) -> None:
-    temp = run / f"{EXIT_FILE}.new"
-    temp.write_text(json.dumps({"code": code}), encoding="ascii")
-    temp.replace(run / EXIT_FILE)
