@@ -43,7 +43,8 @@ def touching(contents: Sequence[Content], advisories: Sequence[dict[str, Any]]) 
     parts: dict[tuple[str, str], list[Content]] = {}
     for content in contents:
         for ecosystem in _ecosystems(content):
-            parts.setdefault((ecosystem, _name(ecosystem, content.name)), []).append(content)
+            for name in {content.name, content.source.partition("@")[0] or content.name}:
+                parts.setdefault((ecosystem, _name(ecosystem, name)), []).append(content)
     hits = []
     for advisory in advisories:
         if advisory.get("withdrawn"):
@@ -55,9 +56,14 @@ def touching(contents: Sequence[Content], advisories: Sequence[dict[str, Any]]) 
             hits += [
                 _hit(advisory, affected, content)
                 for content in parts.get(key, [])
-                if is_affected(content.version, affected, ecosystem)
+                if is_affected(_version(content), affected, ecosystem)
             ]
     return sorted(set(hits), key=lambda h: (h.part, h.advisory))
+
+
+def _version(content: Content) -> str:
+    """Return the version that advisories compare: a binary rebuild keeps its source's."""
+    return content.source.partition("@")[2] or content.version
 
 
 def _ecosystems(content: Content) -> tuple[str, ...]:

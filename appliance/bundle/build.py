@@ -170,10 +170,12 @@ def write(
     repository = Repository(plan.out, limits, known)
     hashes: list[tuple[Content, str]] = []
     for number, item in enumerate(sorted(collected, key=lambda c: c.content.path)):
-        entry = repository.add(Item(item.content.path, item.source))
+        small = limits.image_chunk_bytes if item.content.kind == "image" else None
+        entry = repository.add(Item(item.content.path, item.source, chunk_bytes=small))
         hashes.append((item.content, entry.sha256))
         progress.update(number + 1, len(collected), item.content.path)
-    manifest = _manifest(plan, base, [c for c, _ in hashes], clock)
+    inside = _licensed([p for c in collected for p in c.inside], [c for c, _ in hashes])
+    manifest = _manifest(plan, base, ([c for c, _ in hashes], inside), clock)
     _records(repository, manifest, hashes)
     identity = repository.sign(plan.sequence, signers, clock.now())
     trusted = load_trusted(FolderMedium(plan.out), Anchor(signers.roots[0]), clock.now(), limits)
@@ -201,7 +203,18 @@ def write(
     }
 
 
-def _manifest(plan: Plan, base: Base | None, contents: list[Content], clock: Clock) -> Manifest:
+def _licensed(inside: list[Content], contents: list[Content]) -> list[Content]:
+    """Give parts of images the licence that the same part of the bundle states."""
+    known = {(c.kind, c.name.lower(), c.version): c.licence for c in contents}
+    return [
+        p.model_copy(update={"licence": known.get((p.kind, p.name.lower(), p.version), p.licence)})
+        for p in inside
+    ]
+
+
+def _manifest(
+    plan: Plan, base: Base | None, parts: tuple[list[Content], list[Content]], clock: Clock
+) -> Manifest:
     extra = [
         Content(path=SBOM, kind="record", name="CycloneDX SBOM"),
         Content(path=LICENCES, kind="record", name="licence list"),
@@ -216,7 +229,8 @@ def _manifest(plan: Plan, base: Base | None, contents: list[Content], clock: Clo
         compatibility=plan.recipe.compatibility,
         lifecycle=plan.recipe.lifecycle,
         base=base,
-        contents=(*contents, *extra),
+        contents=(*parts[0], *extra),
+        inside=tuple(parts[1]),
     )
 
 
@@ -224,7 +238,7 @@ def _records(
     repository: Repository, manifest: Manifest, hashes: Sequence[tuple[Content, str]]
 ) -> None:
     document = sbom(manifest, hashes, manifest.created)
-    licences = licence_list([c for c, _ in hashes])
+    licences = licence_list([*(c for c, _ in hashes), *manifest.inside])
     made = {
         MANIFEST: canonical_json(manifest.model_dump(mode="json")),
         SBOM: canonical_json(document),

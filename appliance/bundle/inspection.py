@@ -42,7 +42,8 @@ def inspect_bundle(
         manifest = read_manifest(carried, trusted, context.limits)
         extra = {"source": "medium", "bundle": trusted.id, "root_from": rests.source}
     data = newer or _optional(context, medium, paper, attested, manifest)
-    hits = touching(manifest.contents, load_advisories(data)) if data else []
+    parts = (*manifest.contents, *manifest.inside)
+    hits = touching(parts, load_advisories(data)) if data else []
     found = manifest.model_dump(mode="json")
     return {
         "ok": True,
@@ -51,6 +52,7 @@ def inspect_bundle(
         "compatibility": found["compatibility"],
         "base": found["base"],
         "kinds": dict(Counter(c.kind for c in manifest.contents)),
+        "parts_in_images": len(manifest.inside),
         "contents": found["contents"],
         "differences": differences(installed.contents if installed else (), manifest.contents),
         "advisories_known": data is not None,

@@ -49,6 +49,8 @@ class Content(Strict):
     version: str = ""
     purl: str = ""
     licence: str = "NOASSERTION"
+    # NAME@VERSION of the source package: what Debian's and Ubuntu's advisories speak of.
+    source: str = ""
 
 
 class Machine(Strict):
@@ -121,6 +123,8 @@ class Manifest(Strict):
     lifecycle: Lifecycle = Lifecycle()
     base: Base | None = None
     contents: tuple[Content, ...] = ()
+    # Packages and wheels inside images; ``path`` is the image archive they are in.
+    inside: tuple[Content, ...] = ()
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -169,11 +173,12 @@ class Entry:
         return self.path if self.plain else chunk.path
 
 
-def custom_of(entry: Entry, chunk_bytes: int) -> dict[str, Any]:
+def custom_of(entry: Entry) -> dict[str, Any]:
     """Return the signed ``custom`` object of ``entry``; small files need none."""
     custom: dict[str, Any] = {}
     if len(entry.chunks) > 1:
-        custom = {"chunk_bytes": chunk_bytes, "chunks": [c.sha256 for c in entry.chunks]}
+        size = entry.chunks[0].length  # all but the last have it
+        custom = {"chunk_bytes": size, "chunks": [c.sha256 for c in entry.chunks]}
     absent = [i for i, c in enumerate(entry.chunks) if c.absent]
     if absent:
         custom["absent"] = absent

@@ -25,7 +25,11 @@ def sbom(manifest: Manifest, contents: Sequence[tuple[Content, str]], stamp: str
     Only parts with a licence of their own are components; documents and records are not. The
     serial number follows from the content, so the same inputs give the same bytes.
     """
-    parts = [_component(c, digest) for c, digest in contents if c.kind in _TYPES]
+    parts = [
+        _component(c, digest) | _nested(c, manifest.inside)
+        for c, digest in contents
+        if c.kind in _TYPES
+    ]
     serial = uuid.uuid5(_NAMESPACE, "".join(sorted(p["hashes"][0]["content"] for p in parts)))
     return {
         "bomFormat": "CycloneDX",
@@ -46,13 +50,22 @@ def sbom(manifest: Manifest, contents: Sequence[tuple[Content, str]], stamp: str
     }
 
 
+def _nested(content: Content, inside: Sequence[Content]) -> dict[str, Any]:
+    """Return what lies in an image as components of its component."""
+    here = [c for c in inside if c.path == content.path and content.kind == "image"]
+    return {"components": [_part(c, f"{c.path}#{c.kind}/{c.name}") for c in here]} if here else {}
+
+
 def _component(content: Content, digest: str) -> dict[str, Any]:
+    return _part(content, content.path) | {"hashes": [{"alg": "SHA-256", "content": digest}]}
+
+
+def _part(content: Content, reference: str) -> dict[str, Any]:
     part: dict[str, Any] = {
         "type": _TYPES[content.kind],
-        "bom-ref": content.path,
+        "bom-ref": reference,
         "name": content.name,
         "version": content.version,
-        "hashes": [{"alg": "SHA-256", "content": digest}],
     }
     if content.purl:
         part["purl"] = content.purl

@@ -35,6 +35,7 @@ class Item:
     path: str
     source: Path | bytes
     plain: bool = False
+    chunk_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Repository:
         whole = hashlib.sha256()
         chunks: list[Chunk] = []
         offset = 0
-        for data in _pieces(item.source, self.limits.chunk_bytes):
+        for data in _pieces(item.source, item.chunk_bytes or self.limits.chunk_bytes):
             whole.update(data)
             name = sha256_hex(data)
             absent = name in self.known and not item.plain
@@ -136,7 +137,7 @@ def metadata_files(
     targets = Targets(version=version, expires=until)
     for entry in entries:
         target = TargetFile(entry.length, {"sha256": entry.sha256}, entry.path)
-        custom = custom_of(entry, limits.chunk_bytes)
+        custom = custom_of(entry)
         if custom:
             target.unrecognized_fields["custom"] = custom
         targets.targets[entry.path] = target

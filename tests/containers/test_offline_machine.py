@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -180,9 +180,10 @@ def test_carried_to_a_blank_machine_without_a_network(
 
     def run(line: str, wanted: int = 0) -> str:
         done = blank.exec_run(["sh", "-c", line], demux=True)
-        out, errors = ((part or b"").decode() for part in done.output)
+        parts = cast("tuple[bytes | None, bytes | None]", done.output)  # as demux gives it
+        out, errors = ((part or b"").decode() for part in parts)
         assert done.exit_code == wanted, out + errors
-        return str(out)
+        return out
 
     def said(line: str, wanted: int = 0) -> Any:
         return json.loads(run(f"{AGENT} {line} --json", wanted))

@@ -17,6 +17,7 @@ from appliance.bundle.recipe import Apt, AptSource
 from appliance.core.durable import os_errors, write_bytes
 from appliance.core.errors import CollectFailedError
 
+_SHOWN = "${Package}\\n${Version}\\n${Architecture}\\n${source:Package}@${source:Version}"
 _FOLDERS = (
     "etc/apt/apt.conf.d",
     "etc/apt/preferences.d",
@@ -118,23 +119,30 @@ def planned_files(printed: str) -> list[str]:
     return found
 
 
+def deb_purl(distribution: str, release: str, package: tuple[str, str, str], source: str) -> str:
+    """Return the package URL; ``upstream`` names the source, by which advisories go."""
+    name, version, architecture = package
+    place = f"pkg:deb/{distribution}/{name}@{version}?arch={architecture}&distro={release}"
+    return f"{place}&upstream={source.replace('@', '%40')}".replace("+", "%2B")
+
+
 def _entry(path: Path, machine: Machine, shell: Shell) -> Collected:
     if not path.is_file():
         raise CollectFailedError(expected=f"{path.name} downloaded", found="no such file")
     shown = shell.run(
-        ["dpkg-deb", "-W", "--showformat=${Package}\n${Version}\n${Architecture}", str(path)],
+        ["dpkg-deb", "-W", f"--showformat={_SHOWN}", str(path)],
         path.parent,
         {},
     )
-    name, version, architecture = shown.split("\n")[:3]
+    name, version, architecture, source = shown.split("\n")[:4]
     release = f"{machine.distribution}-{machine.release}"
-    purl = f"pkg:deb/{machine.distribution}/{name}@{version}?arch={architecture}&distro={release}"
     content = Content(
         path=f"debs/{name}_{version.replace(':', '=')}_{architecture}.deb",
         kind="package",
         name=name,
         version=version,
-        purl=purl.replace("+", "%2B"),
+        purl=deb_purl(machine.distribution, release, (name, version, architecture), source),
         licence=deb_licence(path, name),
+        source=source,
     )
     return Collected(content, path)

@@ -23,6 +23,7 @@ class Collected:
 
     content: Content
     source: Path | bytes
+    inside: tuple[Content, ...] = ()
 
 
 class Shell(Protocol):

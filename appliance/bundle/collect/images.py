@@ -9,10 +9,12 @@ import tarfile
 from pathlib import Path
 from typing import IO, Any
 
+from appliance.bundle.collect.apt import deb_purl
 from appliance.bundle.collect.common import Collected
+from appliance.bundle.collect.licences import NONE
 from appliance.bundle.model import Content
 from appliance.bundle.recipe import Image
-from appliance.core.durable import os_errors
+from appliance.core.durable import os_errors, read_json
 from appliance.core.errors import ArchiveRefusedError
 
 MAX_JSON = 4 << 20
@@ -23,6 +25,7 @@ def collect_image(image: Image, path: Path) -> Collected:
     """Check an OCI archive and describe it; its digest goes into the SBOM."""
     with os_errors(path):
         digest = check_archive(path)
+        inside = parts_of(image, path, digest)
     content = Content(
         path=f"images/{image.name}.oci.tar",
         kind="image",
@@ -30,7 +33,53 @@ def collect_image(image: Image, path: Path) -> Collected:
         version=image.version or digest.removeprefix("sha256:")[:12],
         purl=f"pkg:oci/{image.name}@{digest.replace(':', '%3A')}",
     )
-    return Collected(content, path)
+    return Collected(content, path, inside)
+
+
+def parts_of(image: Image, path: Path, digest: str) -> tuple[Content, ...]:
+    """Return the packages and wheels in an image, from the description its build left beside it."""
+    note = path.with_name(f"{image.name}.json")
+    if not note.is_file():
+        return ()
+    value = read_json(note)
+    if value["manifest"] != digest:
+        raise _refused(f"the description of {digest[:24]} in {note.name}", value["manifest"][:24])
+    place = f"images/{image.name}.oci.tar"
+    debs = [
+        Content(
+            path=place,
+            kind="package",
+            name=deb["name"],
+            version=deb["version"],
+            purl=deb_purl(
+                "debian",
+                "debian-12",
+                (deb["name"], deb["version"], deb["architecture"]),
+                source_of(deb["source"], deb["version"]),
+            ),
+            licence=deb.get("licence", NONE),
+            source=source_of(deb["source"], deb["version"]),
+        )
+        for deb in value["debian"]
+    ]
+    wheels = [
+        Content(
+            path=place,
+            kind="wheel",
+            name=wheel["name"],
+            version=wheel["version"],
+            purl=f"pkg:pypi/{wheel['name']}@{wheel['version']}".replace("+", "%2B"),
+            licence=wheel.get("licence", NONE),
+        )
+        for wheel in value["wheels"]
+    ]
+    return (*debs, *wheels)
+
+
+def source_of(field: str, version: str) -> str:
+    """Return NAME@VERSION of a ``Source`` field: ``bzip2 (1.0.8-5)``, or a name alone."""
+    name, _, own = field.partition(" ")
+    return f"{name}@{own.strip('() ') or version}"
 
 
 def check_archive(path: Path) -> str:

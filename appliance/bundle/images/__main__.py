@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,17 +83,45 @@ def load_(archive: Path) -> None:
     _print({"reference": proven.reference, "image_id": proven.image_id})
 
 
+@images.command(context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--home", type=click.Path(path_type=Path), default=Path("/var/lib/appliance"), show_default=True
+)
+@click.option("--inputs", type=click.Path(path_type=Path, exists=True), help="Seen as /inputs.")
+@click.option(
+    "--compose", type=click.Path(path_type=Path), default=ROOT / "images" / "compose.yaml"
+)
+@click.option("--images", "archives", type=click.Path(path_type=Path), help="The proven archives.")
+@click.option("--with-trainer", is_flag=True, help="Keep the trainer service up meanwhile.")
+def agent(
+    command: tuple[str, ...], *, home: Path, compose: Path, with_trainer: bool, **choices: Any
+) -> int:
+    """Run `appliance COMMAND` in a container without a network (options first, then --)."""
+    from appliance.bundle.images import engine, oneoff, services
+
+    variables = {**os.environ, "APPLIANCE_HOME": str(home)}
+    if choices["inputs"] is not None:
+        variables["APPLIANCE_INPUTS"] = str(choices["inputs"].resolve())
+    client, plan = engine.connect(), services.read_plan(compose, variables)
+    archives = choices["archives"] or compose.parent
+    with contextlib.ExitStack() as stack:
+        if with_trainer:
+            stack.enter_context(oneoff.trainer(client, plan, archives))
+        return oneoff.run(client, plan, archives, command)
+
+
 def main() -> int:
     """Run; an error of the appliance prints its own words and ends with its own code."""
     try:
-        images(standalone_mode=False)
+        code = images(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except ApplianceError as error:
         click.echo(str(error), err=True)
         return error.exit_code
-    return 0
+    return int(code or 0)
 
 
 if __name__ == "__main__":

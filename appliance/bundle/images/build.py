@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import appliance
+from appliance.bundle.collect.licences import deb_licence, wheel_metadata
 from appliance.bundle.images import oci, rules
 from appliance.bundle.images.debs import Packages
 from appliance.bundle.images.layers import AGENT, Kitchen, Parts, Step
@@ -122,7 +123,7 @@ class Builder:
         )
 
     def _write(self, name: str, built: Built, parts: Parts) -> dict[str, Any]:
-        out = self._options.out
+        out, pool = self._options.out, self._options.cache / "debs"
         archive = out / f"{name}.oci.tar"
         digest = oci.write_archive(built, archive, epoch=self.epoch)
         description = {
@@ -137,9 +138,18 @@ class Builder:
             },
             "bytes_unpacked": built.unpacked,
             "layers": [layer.to_dict() for layer in built.layers],
-            "debian": [asdict(deb) for deb in sorted(parts.debs, key=lambda d: d.name)],
+            "debian": [
+                asdict(deb) | {"licence": deb_licence(pool / deb.file, deb.name)}
+                for deb in sorted(parts.debs, key=lambda d: d.name)
+            ],
             "wheels": [
-                {"name": w.name, "version": w.version, "file": w.file, "sha256": w.sha256}
+                {
+                    "name": w.name,
+                    "version": w.version,
+                    "file": w.file,
+                    "sha256": w.sha256,
+                    "licence": wheel_metadata(w.path)[2],
+                }
                 for w in sorted(parts.wheels, key=lambda w: w.name)
             ],
             "llama": None if parts.llama is None else parts.llama.identity(),

@@ -15,6 +15,7 @@ from appliance.bundle.images import wheels
 from appliance.bundle.images.bytecode import compiled
 from appliance.bundle.images.debs import Deb, Packages
 from appliance.bundle.images.llama import CONVERTERS, LICENCE, SERVER, Llama, converters
+from appliance.bundle.images.oci import AGENT_COMMENT
 from appliance.bundle.images.recipe import Image, load_image
 from appliance.bundle.images.tree import Tree, base_links
 from appliance.bundle.images.wheels import Wheel, WheelHouse
@@ -221,7 +222,7 @@ class Kitchen:
             return tree
 
         inputs = {path: file_hash(file) for path, file in files.items()}
-        return Step("the agent", [inputs, [d.sha256 for d in debs]], make)
+        return Step(AGENT_COMMENT, [inputs, [d.sha256 for d in debs]], make)
 
 
 def agent_files(folder: Path) -> dict[str, Path]:

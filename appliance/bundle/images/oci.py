@@ -27,6 +27,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE = "org.opencontainers.image.ref.name"
+AGENT_COMMENT = "the agent"
 # zlib's default; the digests of a layer hold for one version of zlib, its diff_id for any.
 LEVEL = 6
 NANOSECONDS = 1_000_000_000
@@ -183,12 +184,12 @@ def write_archive(image: Built, path: Path, *, epoch: int) -> str:
         ]
     )
     parts: dict[str, bytes | Path] = {
-        "oci-layout": LAYOUT,
-        "index.json": index,
-        "manifest.json": docker,
+        **{_blob(layer.digest): layer.path for layer in settled_first(image.layers)},
         _blob(sha256_hex(image.config)): image.config,
         _blob(sha256_hex(image.manifest)): image.manifest,
-        **{_blob(layer.digest): layer.path for layer in image.layers},
+        "index.json": index,
+        "manifest.json": docker,
+        "oci-layout": LAYOUT,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
@@ -197,12 +198,21 @@ def write_archive(image: Built, path: Path, *, epoch: int) -> str:
         with tarfile.open(
             fileobj=cast("IO[bytes]", out), mode="w|", format=tarfile.USTAR_FORMAT
         ) as archive:
-            for name in sorted(parts):
-                _add(archive, name, parts[name], epoch)
+            for name, source in parts.items():
+                _add(archive, name, source, epoch)
         raw.flush()
     with os_errors(path):
         temporary.replace(path)
     return out.digest.hexdigest()
+
+
+def settled_first(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers in the order they lie in the archive: the agent's, which changes, last.
+
+    What comes before it keeps its place from release to release, and images on one base begin with
+    the same bytes: a bundle holds those blocks once, and a difference bundle none of them.
+    """
+    return sorted(layers, key=lambda layer: layer.comment == AGENT_COMMENT)
 
 
 def _add(archive: tarfile.TarFile, name: str, source: bytes | Path, epoch: int) -> None:

@@ -20,6 +20,14 @@ class BundleSettings(Section):
         description="Bytes in a chunk file. 64 MiB: a bad block costs one short copy, a 40 GB "
         "model needs 600 entries, and every file stays far under FAT32's 4 GiB - 1.",
     )
+    image_chunk_bytes: int = Field(
+        MIB // 4,
+        ge=4096,
+        le=FAT32_LIMIT,
+        description="Bytes in a chunk file of an image archive. 256 KiB: a change of code touches "
+        "the last two megabytes of each image, and a difference bundle carries little more; 4 GB "
+        "of CUDA images still need less than 2 MB of signed metadata.",
+    )
     buffer_bytes: int = Field(
         MIB,
         ge=4096,
