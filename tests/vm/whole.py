@@ -53,7 +53,7 @@ class Whole:
 
     def prove_the_bundle(self) -> str:
         """Compare the verifier with the paper, prove the medium, take what is needed first."""
-        self.say("mkdir -p /media/stick && mount -o ro /dev/disk/by-label/BUNDLE /media/stick")
+        self.mount("BUNDLE", "stick", "-o ro")
         seen = self.say("sha256sum /media/stick/verify_bundle.py").split()[0]
         if seen != self.medium.verifier_sha256:
             raise GuestError(f"the verifier differs from the paper: {seen}")
@@ -89,12 +89,16 @@ class Whole:
     def type_secrets(self) -> str:
         """What a person does again after a power cut: step 5's second box and step 6."""
         setup.give_passphrase(self.proof.guest)
-        self.say(
-            "for n in $(seq 60); do [ -e /dev/disk/by-label/SAFE ] && break; sleep 1; done;"
-            " mkdir -p /media/safe && { mountpoint -q /media/safe ||"
-            " mount /dev/disk/by-label/SAFE /media/safe; }"
-        )
+        self.mount("SAFE", "safe")
         return "typed"
+
+    def mount(self, label: str, name: str, options: str = "") -> None:
+        """Put a stick in: wait until the machine sees it, mount it."""
+        self.say(
+            f"for n in $(seq 90); do [ -e /dev/disk/by-label/{label} ] && break; sleep 1; done;"
+            f" mkdir -p /media/{name} && {{ mountpoint -q /media/{name} ||"
+            f" mount {options} /dev/disk/by-label/{label} /media/{name}; }}"
+        )
 
     # -- bad input: preflight refuses, nothing changed -----------------------------------------
 
@@ -179,7 +183,7 @@ class Whole:
 
     def into_the_volume(self) -> str:
         """The bundle into the encrypted volume."""
-        self.say("mountpoint -q /media/stick || mount -o ro /dev/disk/by-label/BUNDLE /media/stick")
+        self.mount("BUNDLE", "stick", "-o ro")
         self.say(f"cp {setup.HOME}/appliance.toml {HOME}/appliance.toml")
         out = self.say(
             f"{SETUP} --home {HOME} bundle install /media/stick"
