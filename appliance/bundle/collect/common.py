@@ -60,7 +60,8 @@ class BuildShell:
             with self.log.open("a", encoding="utf-8") as stream:
                 stream.write(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}\n")
         if done.returncode:
-            words = " ".join((done.stderr or done.stdout)[-TAIL:].split())
+            # Both: apt says on standard output which package is missing, and on the other that it failed.
+            words = " ".join(f"{done.stdout}{done.stderr}"[-TAIL:].split())
             raise CollectFailedError(
                 expected=f"{argv[0]} to end well",
                 found=f"exit status {done.returncode}: {words}; {self.log}",
