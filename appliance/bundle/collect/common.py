@@ -60,7 +60,7 @@ class BuildShell:
             with self.log.open("a", encoding="utf-8") as stream:
                 stream.write(f"$ {' '.join(argv)}\n{done.stdout}{done.stderr}\n")
         if done.returncode:
-            # Both: apt says on standard output which package is missing, and on the other that it failed.
+            # Both: apt names the missing package on standard output only.
             words = " ".join(f"{done.stdout}{done.stderr}"[-TAIL:].split())
             raise CollectFailedError(
                 expected=f"{argv[0]} to end well",

@@ -81,7 +81,9 @@ def test_the_whole_closure_and_nothing_else(archive: Apt, tmp_path: Path) -> Non
     first = found[0].content
     assert first.path == "debs/toy-agent_1=1.0+b1_all.deb"
     assert first.licence == "MIT"
-    assert first.purl == "pkg:deb/debian/toy-agent@1:1.0%2Bb1?arch=all&distro=debian-12"
+    assert first.source == "toy-agent@1:1.0+b1"
+    place = "pkg:deb/debian/toy-agent@1:1.0%2Bb1?arch=all&distro=debian-12"
+    assert first.purl == f"{place}&upstream=toy-agent%401:1.0%2Bb1"
     more = archive.model_copy(update={"recommends": True})
     again = collect_apt(more, MACHINE, tmp_path / "build", shell)
     assert [c.content.name for c in again][1:3] == ["toy-engine", "toy-extra"]
