@@ -182,9 +182,16 @@ class Index:
                     bundle = read_bundle(shard.folder, n // TILE_WIDTH, n % TILE_WIDTH + 1)
                     return parse_entry(bundle[-1])
                 except (LookupError, ValueError) as error:
-                    found = f"{type(error).__name__} at entry {n} of log {log}"
-                    raise InputMissingError(expected="an entry", found=found) from error
-        raise InputMissingError(expected="a log of that number", found=f"no log {log}")
+                    raise InputMissingError(
+                        expected="an entry of the log",
+                        found=f"none that can be read at {n} of log {log}",
+                        remedy="Check the number of the entry, and verify the log.",
+                    ) from error
+        raise InputMissingError(
+            expected="a log of that number",
+            found=f"no log {log}",
+            remedy="Check the number of the entry, and verify the log.",
+        )
 
     def by_id(self, ident: str) -> Row | None:
         """Return the row of the event with this id."""

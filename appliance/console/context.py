@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from appliance.audit.export.common import SUBTYPE_NAMES, TYPE_NAMES
 from appliance.audit.recorder import Sink
 from appliance.console import i18n, labels, messages
 from appliance.console.accounts import ROLES, User, may, require
@@ -72,6 +73,9 @@ class Console:
         return self.environments[language]
 
 
+DICOM: Final = {**TYPE_NAMES, **SUBTYPE_NAMES}  # in the words of the standard: English
+
+
 def make_environment(language: str, zone: ZoneInfo) -> Environment:
     """Return the templates with the words and the times of a language."""
     environment = Environment(
@@ -102,7 +106,13 @@ def make_environment(language: str, zone: ZoneInfo) -> Environment:
     environment.filters["day"] = day
     environment.filters["number"] = lambda value: i18n.show_number(value, language)
     environment.globals.update(
-        label=label, labels=labels, may=may, roles=ROLES, item_of=item_of, language=language
+        label=label,
+        labels=labels,
+        may=may,
+        roles=ROLES,
+        item_of=item_of,
+        language=language,
+        dicom=DICOM,
     )
     return environment
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
-from appliance.console.labels import N_
+from appliance.console.labels import N_, ROLES
 
 TEXTS: Final = (
     N_("Something the appliance refuses or could not do."),
@@ -96,6 +96,9 @@ TEXTS: Final = (
     N_("an intent"),
     N_("a log of that number"),
     N_("an entry of the log"),
+    N_("none that can be read at %(n)s of log %(log)s"),
+    N_("no log %(log)s"),
+    N_("Check the number of the entry, and verify the log."),
     N_("none at that place"),
     N_("an index from %(first)s to %(last)s"),
     N_("the name of an entry"),
@@ -201,6 +204,9 @@ def said(text: str, translate: Callable[[str], str]) -> str:
     whole = translate(text)
     if whole != text:
         return whole
+    names = text.split(", ")
+    if all(name in ROLES for name in names):
+        return ", ".join(translate(ROLES[name]) for name in names)
     for pattern, template in _templates():
         if match := pattern.fullmatch(text):
             values = {name: said(value, translate) for name, value in match.groupdict().items()}

@@ -21,6 +21,7 @@ SOURCES = [
         for name in (
             "bundles.py",
             "evidence.py",
+            "index.py",
             "verify.py",
             "verifylog.py",
             "verifyrest.py",
@@ -91,7 +92,9 @@ def test_every_headline_and_remedy_a_page_can_show_is_translated() -> None:
 def test_numbers_and_names_are_kept() -> None:
     said = messages.said("5013 entries were signed and kept, 302 are here", TRANSLATE)
     assert said == "5013 entradas foram assinadas e guardadas, 302 estão aqui"
-    assert messages.said("the role reviewer", TRANSLATE) == "o papel reviewer"
+    assert messages.said("the role reviewer, officer", TRANSLATE) == (
+        "o papel Revisor(a), Oficial (DPO)"
+    )
     nested = "expected a checkpoint over 0 to 9 entries, found one over 12"
     assert messages.said(nested, TRANSLATE) == (
         "esperado: um checkpoint de 0 a 9 entradas; encontrado: um de 12"
