@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from appliance.audit.recorder import Action, Recorder
@@ -145,7 +145,9 @@ class Installer:
                 self._stage(medium, trusted, version, base, act)
                 self.journal.enter(change, "activate")
                 self._activate(version, trusted)
+            began = self.tools.clock.now()
             self._switch(change, version, manifest, act)
+            act.detail["switch_ms"] = self._since(began)
             self.journal.enter(change, "finish")
         except BaseException:
             # Also KeyboardInterrupt: whatever stops us, the earlier version is in use again.
@@ -154,6 +156,10 @@ class Installer:
         self._finish(change, version)
         act.detail |= {"from": source or "none", "to": target, "healthy": True}
         return {"ok": True, "version": target, "earlier": source, **act.detail}
+
+    def _since(self, began: datetime) -> int:
+        """Return the milliseconds since: the time in which the earlier version was not in use."""
+        return round((self.tools.clock.now() - began) / timedelta(milliseconds=1))
 
     def _base(self, manifest: Manifest, current: Version | None) -> Version | None:
         if manifest.base is None:
@@ -272,8 +278,9 @@ class Installer:
             detail = {"from": current.id if current else "none", "to": target.id}
             recorder = self.tools.recorder
             with recorder.action("bundle.rollback", object_id=bundle, detail=detail) as act:
+                began = self.tools.clock.now()
                 self._rollback(current, target, bundle, saved_state=saved_state)
-                act.detail["healthy"] = True
+                act.detail |= {"healthy": True, "switch_ms": self._since(began)}
             return {"ok": True, "version": target.id, "earlier": detail["from"]}
 
     def _earlier(self, current: Version | None, to: str | None) -> Version:

@@ -38,7 +38,9 @@ def test_install_update_and_rollback(bench: Bench, releases: list[dict[str, byte
     one = bench.install(medium_of(releases[0]))
     assert content(bench, one)["wheels/a.whl"] == agent(1)
     bench.clock.advance(60)
+    bench.hook = lambda step: bench.clock.advance(7) if step == "begun:health" else None
     two = bench.install(medium_of(releases[1]), "update")
+    bench.hook = lambda _step: None
     assert bench.current() == two
     assert bench.state.read_text() == "migrated"
     with pytest.raises(PreflightFailedError, match="saved-state"):
@@ -55,6 +57,7 @@ def test_install_update_and_rollback(bench: Bench, releases: list[dict[str, byte
     receipt = [e for e in bench.recorder.events if e.phase == "outcome"][1].detail
     assert receipt["root_fingerprint"] == fingerprint(bench.world.roots[0])
     assert receipt["date_source"] == "operator"
+    assert receipt["switch_ms"] == 7000
     assert receipt["bytes_proven"] == sum(len(b) for b in content(bench, two).values())
 
 
