@@ -160,6 +160,7 @@ def find_range(
                 inside.append((place, index))
             if index % PROGRESS_STEP == 0:
                 shown.update(index, part.size, f"reading {part.key.name}")
+        shown.update(part.size, part.size or 1, f"read {part.key.name}")
     first, last = (inside[0], inside[-1]) if inside else ((0, 0), (-1, 0))
     if not inside:
         inside = [_gap(parts, question)]
