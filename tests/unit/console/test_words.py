@@ -20,7 +20,7 @@ def used() -> set[str]:
     found = extract_from_dir(
         CONSOLE,
         [("**.py", "python"), ("templates/**.html", "jinja2")],
-        keywords={"_": None, "N_": None, "words": None},
+        keywords={"_": None, "N_": None, "words": None, "ngettext": (1, 2)},
     )
     return {str(message) for _, _, message, _, _ in found}
 
@@ -42,6 +42,13 @@ def test_every_message_is_translated_and_nothing_else_stands_in_the_catalogue() 
 def test_english_is_what_stands_in_the_code() -> None:
     assert i18n.translations("en").gettext("Log in") == "Log in"
     assert i18n.translations("pt-BR").gettext("Log in") == "Entrar"
+
+
+def test_one_is_one_and_more_are_more() -> None:
+    for language, one, many in (("pt-BR", "alerta", "alertas"), ("en", "flag", "flags")):
+        say = i18n.translations(language).ngettext
+        found = [say("flag to review", "flags to review", n).split()[0] for n in (0, 1, 2)]
+        assert found == [many, one, many]
 
 
 def test_an_unknown_language_is_the_hospitals() -> None:
