@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from appliance.bundle.images.services import Plan
 from tests.containers.container_support import prepare, wait_healthy
 
 pytestmark = pytest.mark.containers
+WRITER = ["/usr/bin/python3", "-m", "appliance.audit.writer", "--home", "/var/lib/appliance"]
+WRITER += ["--stay"]  # as the host's service does
 BOTH = (
     "[console]\n"
     'allowed_hosts = ["console"]\n'
@@ -51,7 +54,16 @@ def command(docker: DockerClient, plan: Plan, image: str, *arguments: str) -> di
     return found
 
 
-def test_both_record_through_one_writer_also_when_its_container_stops(
+def wait_for(path: Path, container: Container) -> None:
+    """Wait until the writer listens."""
+    for _ in range(300):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    pytest.fail(container.logs().decode()[-2000:])
+
+
+def test_both_record_through_the_one_writer(
     docker: DockerClient,
     loaded: dict[str, str],
     plan: Plan,
@@ -61,18 +73,26 @@ def test_both_record_through_one_writer_also_when_its_container_stops(
     prepare(tmp_path / "appliance", "gateway", BOTH)
     for name in ("gateway", "console"):
         plan.services[name]["ports"] = []
-    gateway, console = service("gateway"), service("console")
-    gateway.start()
-    wait_healthy(gateway, seconds=300)
-    console.start()
-    wait_healthy(console, seconds=300)
-    assert writers(gateway, console) == [gateway.name]
-
-    gateway.stop(timeout=30)  # and with it the writer: the console starts its own
-    console.stop(timeout=60)
-    for container in (gateway, console):
-        container.reload()
-        assert container.attrs["State"]["ExitCode"] == 0, container.logs().decode()[-1000:]
+    options = services.container_options(plan, "gateway")
+    options |= {"network_mode": "none", "healthcheck": {"test": ["NONE"]}}
+    options |= {"entrypoint": WRITER[:1], "command": WRITER[1:]}
+    writer = docker.containers.create(**options)
+    try:
+        writer.start()
+        wait_for(tmp_path / "appliance" / "run" / "audit.sock", writer)
+        gateway, console = service("gateway"), service("console")
+        for container in (gateway, console):
+            container.start()
+            wait_healthy(container, seconds=300)
+        assert writers(writer, gateway, console) == [writer.name]
+        gateway.stop(timeout=30)
+        console.stop(timeout=30)
+        for container in (gateway, console):
+            container.reload()
+            assert container.attrs["State"]["ExitCode"] == 0, container.logs().decode()[-1000:]
+        writer.stop(timeout=30)
+    finally:
+        writer.remove(force=True)
 
     report = command(docker, plan, loaded["gateway"], "audit", "verify")
     assert report["ok"] and report["problems"] == []
