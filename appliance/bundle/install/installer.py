@@ -28,6 +28,7 @@ from appliance.bundle.trust import Anchor, Trusted, anchor_by_fingerprint, load_
 from appliance.core.clock import Clock
 from appliance.core.durable import exclusive, fsync_dir, os_errors, write_json
 from appliance.core.errors import (
+    ApplianceError,
     BundleFormatError,
     BundleRollbackError,
     BundleUntrustedError,
@@ -120,9 +121,15 @@ class Installer:
         """Install or update from ``medium``; return what was done."""
         with exclusive(self.store.lock, what="change of version"):
             self.recover_locked()
-            trusted, manifest = self.trust(medium, request)
-            detail = _detail(trusted, manifest, request)
             name = f"bundle.{kind}"
+            try:
+                trusted, manifest = self.trust(medium, request)
+            except ApplianceError as error:
+                # An old or foreign medium that somebody tried is what the officers must see.
+                with self.tools.recorder.action(name, detail={"trusted": False}) as act:
+                    act.refuse(error.id)
+                raise
+            detail = _detail(trusted, manifest, request)
             with self.tools.recorder.action(name, object_id=trusted.id, detail=detail) as act:
                 return self._install(medium, trusted, manifest, kind, act)
 

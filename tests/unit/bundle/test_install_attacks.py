@@ -111,7 +111,8 @@ def test_first_install_needs_the_fingerprint_from_paper(
         bench.install(medium_of(releases[0]), fingerprint=None)
     with pytest.raises(BundleUntrustedError, match="no such root"):
         bench.install(medium_of(releases[0]), fingerprint="00" * 32)
-    assert bench.recorder.events == []
+    ended = [(e.action, e.outcome) for e in bench.recorder.events if e.phase == "outcome"]
+    assert ended == [("bundle.install", "refused")] * 2
 
 
 def test_downgrade_is_refused_and_needs_a_signed_exception(
@@ -121,6 +122,12 @@ def test_downgrade_is_refused_and_needs_a_signed_exception(
     older = medium_of(releases[0])
     with pytest.raises(BundleRollbackError):
         bench.install(older, "update")
+    last = bench.recorder.events[-1]  # the officers see that somebody tried
+    assert (last.action, last.outcome, last.reason) == (
+        "bundle.update",
+        "refused",
+        "bundle-rollback",
+    )
     identity = load_trusted(older, Anchor(world.roots[0]), NOW, LIMITS).id
     until = NOW + timedelta(days=7)
     allowed = exception.DowngradeException(identity, "fault in 1.2", NOW, until).to_file()
