@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.bundle.advisories import load_advisories
 from appliance.bundle.collect.apt import collect_apt, one_line
 from appliance.bundle.collect.common import Collected, Shell
 from appliance.bundle.collect.files import collect_collection, collect_file, collect_model
@@ -15,6 +16,7 @@ from appliance.bundle.collect.images import collect_image
 from appliance.bundle.collect.wheels import Where, agent_wheel, collect_wheels
 from appliance.bundle.medium import FolderMedium
 from appliance.bundle.model import (
+    ADVISORIES,
     LICENCES,
     MANIFEST,
     SBOM,
@@ -25,7 +27,7 @@ from appliance.bundle.model import (
     Manifest,
     entry_of,
 )
-from appliance.bundle.recipe import Image, Recipe
+from appliance.bundle.recipe import File, Image, Recipe
 from appliance.bundle.sbom import licence_list, sbom
 from appliance.bundle.trust import Anchor, grouped, load_trusted
 from appliance.bundle.tufapi import Metadata, Targets
@@ -54,6 +56,7 @@ class Plan:
     snapshot: bool = False
     images: Path | None = None
     cache: Path | None = None
+    advisories: Path | None = None
 
 
 def collect(plan: Plan, shell: Shell, progress: Progress) -> list[Collected]:
@@ -73,9 +76,19 @@ def collect(plan: Plan, shell: Shell, progress: Progress) -> list[Collected]:
     found += [collect_collection(c) for c in recipe.collections]
     for model in recipe.models:
         found += collect_model(model, plan.inputs)
-    for file in recipe.files:
+    for file in (*recipe.files, *_advisories(plan)):
         found += collect_file(file, plan.inputs)
     return found
+
+
+def _advisories(plan: Plan) -> list[File]:
+    """Return the OSV file to carry; one that cannot be read stops the build, not the hospital."""
+    if plan.advisories is None:
+        return []
+    with os_errors(plan.advisories):
+        load_advisories(plan.advisories.read_bytes())
+    path = str(plan.advisories.absolute())
+    return [File(path=path, into=ADVISORIES, kind="advisories", licence="NOASSERTION")]
 
 
 def _where(plan: Plan) -> Where:

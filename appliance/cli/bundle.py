@@ -80,6 +80,7 @@ def _installer(ctx: click.Context, label: str) -> Installer:
     type=click.Path(path_type=Path, file_okay=False),
     help="What `./run images` compiled and kept (default: in the work folder).",
 )
+@click.option("--advisories", type=FILE, help="An OSV file of known advisories to carry.")
 @click.option("--base", type=FOLDER, help="Make a difference bundle against this earlier one.")
 @click.option("--dated-archive", is_flag=True, help="The package archive is a dated snapshot.")
 @passphrase_option
@@ -96,6 +97,7 @@ def build(  # one option a line of the help
     images: Path | None,
     work: Path | None,
     cache: Path | None,
+    advisories: Path | None,
     base: Path | None,
     dated_archive: bool,
     passphrase_file: Path | None,
@@ -123,6 +125,7 @@ def build(  # one option a line of the help
         *(chosen, inputs.absolute(), store, out, sequence, base, dated_archive),
         images=images,
         cache=cache.absolute() if cache else None,
+        advisories=advisories,
     )
     tools = (BuildShell(store / "build.log"), SystemClock(), StderrProgress("build"))
     done = run_build(plan, signers, BundleSettings(), tools)

@@ -39,7 +39,15 @@ if TYPE_CHECKING:
 
 CAPS = {"root": 512000, "timestamp": 16384, "snapshot": 2000000, "targets": 5000000}
 MAX_ROTATIONS = 256
-TOLERATED = ("lost+found", "System Volume Information", ".Trash-1000", ".Spotlight-V100")
+TOLERATED = (
+    "lost+found",
+    "System Volume Information",
+    "$RECYCLE.BIN",
+    ".Trash-1000",
+    ".Trashes",
+    ".Spotlight-V100",
+    ".fseventsd",
+)
 STEP = 1 << 20
 HEX64 = re.compile(r"[0-9a-f]{64}")
 PART = re.compile(r"[A-Za-z0-9._+@=,~!-][A-Za-z0-9 ._+@=,~!-]*")

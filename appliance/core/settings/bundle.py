@@ -71,7 +71,15 @@ class BundleSettings(Section):
         "strangers is refused either way.",
     )
     tolerated_names: tuple[str, ...] = Field(
-        ("lost+found", "System Volume Information", ".Trash-1000", ".Spotlight-V100"),
+        (
+            "lost+found",
+            "System Volume Information",
+            "$RECYCLE.BIN",
+            ".Trash-1000",
+            ".Trashes",
+            ".Spotlight-V100",
+            ".fseventsd",
+        ),
         description="Top-level folders that operating systems make on their own when a medium "
         "is plugged in. They are named in the report, never read, never used.",
     )

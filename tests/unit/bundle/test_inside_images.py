@@ -17,7 +17,7 @@ from appliance.bundle.images.oci import AGENT_COMMENT, Layer, settled_first
 from appliance.bundle.model import Content, Entry, Manifest, custom_of, entry_of
 from appliance.bundle.recipe import Image, Recipe
 from appliance.core.clock import FixedClock
-from appliance.core.errors import ArchiveRefusedError
+from appliance.core.errors import ArchiveRefusedError, BundleFormatError
 from appliance.core.progress import NoProgress
 from appliance.core.settings.bundle import BundleSettings
 from tests.unit.bundle.bundle_attacker import NOW, World, load
@@ -73,6 +73,25 @@ def test_the_bill_of_materials_names_what_is_inside_an_image(tmp_path: Path, wor
     assert document("licences.json")["Apache-2.0"] == ["libssl3 3.0.11-1~deb12u2+b1"]
     manifest = Manifest.model_validate(document("bundle.json"))
     assert {c.path for c in manifest.inside} == {"images/base.oci.tar"}
+
+
+def test_advisories_are_carried_and_read_before_they_are(tmp_path: Path, world: World) -> None:
+    describe(tmp_path)
+    osv = tmp_path / "osv.json"
+    plan = Plan(
+        *(Recipe.model_validate(RECIPE), tmp_path, tmp_path / "w", tmp_path / "out", 1),
+        images=tmp_path,
+        advisories=osv,
+    )
+    tools = (NoShell(), FixedClock(NOW), NoProgress())
+    osv.write_text("not JSON")
+    with pytest.raises(BundleFormatError, match="OSV"):
+        build(plan, world.signers(), SETTINGS, tools)
+    osv.write_text('[{"id": "TEST-1"}]')
+    assert build(plan, world.signers(), SETTINGS, tools)["ok"]
+    files = load(tmp_path / "out").files
+    targets = json.loads(files["metadata/1.targets.json"])["signed"]["targets"]
+    assert "advisories.json" in targets
 
 
 def test_a_description_of_another_image_is_refused(tmp_path: Path) -> None:

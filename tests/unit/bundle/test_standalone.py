@@ -25,6 +25,7 @@ from appliance.bundle.verify import verify
 from appliance.bundle.writer import Signers, metadata_files
 from appliance.core.errors import ApplianceError
 from appliance.core.progress import NoProgress
+from appliance.core.settings.bundle import BundleSettings
 from tests.unit.bundle.bundle_attacker import LIMITS, NOW, World
 
 
@@ -195,6 +196,10 @@ def test_dates_of_the_library_are_understood() -> None:
     verifier.not_expired(signed, datetime(2026, 5, 31), "x")  # noqa: DTZ001 - naive on purpose
     with pytest.raises(verifier.RefusedError):
         verifier.not_expired(signed, datetime(2026, 6, 1), "x")  # noqa: DTZ001 - the same
+
+
+def test_both_verifiers_tolerate_the_same_folders() -> None:
+    assert BundleSettings().tolerated_names == verifier.TOLERATED
 
 
 def test_a_date_that_is_none_is_wrong_use(
