@@ -51,16 +51,18 @@ def enter(guard_log: Path) -> Isolation:
     """
     reason = _enter_namespace()
     _install_guard(guard_log)
-    if reason is not None:
+    alone = [name for _, name in socket.if_nameindex()] == ["lo"]
+    if reason is not None and not alone:
         return Isolation(
             "guard",
             f"Python audit hook only (no own network namespace: {reason})",
             lambda: guard_count(guard_log),
         )
     base = no_route_count()
+    whose = "the container's" if reason is not None else "own"
     return Isolation(
         "namespace",
-        "own network namespace with loopback only, and a Python audit hook",
+        f"{whose} network namespace with loopback only, and a Python audit hook",
         lambda: no_route_count() - base + guard_count(guard_log),
     )
 
