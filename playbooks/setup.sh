@@ -28,7 +28,8 @@ DEBIAN_FRONTEND=noninteractive only_ours install -y --no-install-recommends pyth
 
 echo "3/4 installing the agent"
 python3 -m venv "$venv"
-"$venv/bin/python" -m pip install -q --no-index --no-cache-dir --find-links "$content/wheels" hospital-ai-appliance
+# Not compiled beforehand: this copy of the agent only provisions, and imports a small part.
+"$venv/bin/python" -m pip install -q --no-compile --no-index --no-cache-dir --find-links "$content/wheels" hospital-ai-appliance
 for archive in "$content"/collections/*.tar.gz; do
     [ -e "$archive" ] && tar -xzf "$archive" -C "$content/collections" --no-same-owner
 done
