@@ -28,9 +28,9 @@ from appliance.core.settings.backup import BackupSettings
 
 _STEP = 256 << 10  # larger ones are given back to the system each time, and cleared again
 HASHES_BEHIND = 4  # steps read and not yet hashed or written; each keeps its bytes in memory
-WRITES_BEHIND = 4
+WRITES_BEHIND = 16
 FLUSHES_BEHIND = 64  # files written and not yet flushed; each keeps a descriptor
-FLUSH_BYTES = 64 << 20  # of a large file: the disk works while more is opened
+FLUSH_BYTES = 32 << 20  # of a large file: the disk works while more is opened
 Take = Callable[[str, bytes], None]
 
 
