@@ -240,12 +240,13 @@ class Contained:
 
         with contextlib.suppress(OSError):
             os.close(self.reader)
-        with contextlib.suppress(DockerException):
-            said = self._container.logs(tail=200)
-            if said:
-                append_log(self._log, said)
-        with contextlib.suppress(DockerException):
-            self._container.remove(force=True)
+        try:
+            with contextlib.suppress(DockerException):
+                if said := self._container.logs(tail=200):
+                    append_log(self._log, said)
+        finally:
+            with contextlib.suppress(DockerException):
+                self._container.remove(force=True)
 
 
 def append_log(path: Path, data: bytes) -> None:
