@@ -11,7 +11,6 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,9 @@ from appliance.core.progress import NoProgress, Progress
 from appliance.core.settings.backup import BackupSettings
 
 _STEP = 256 << 10  # larger ones are given back to the system each time, and cleared again
-HASHES_BEHIND = 4  # steps read and not yet hashed or written; each keeps its bytes in memory
-WRITES_BEHIND = 16
+STEPS_BEHIND = 8  # read and not yet hashed and written; each keeps its bytes in memory
 FLUSHES_BEHIND = 64  # files written and not yet flushed; each keeps a descriptor
 FLUSH_BYTES = 32 << 20  # of a large file: the disk works while more is opened
-Take = Callable[[str, bytes], None]
 
 
 def open_stream(stream: io.BufferedIOBase, held: Secrets, settings: BackupSettings) -> Opener:
@@ -58,15 +55,23 @@ def _opened(path: Path, held: Secrets, settings: BackupSettings) -> Iterator[Ope
         yield opener
 
 
-def read_members(
-    opener: Opener, take: Callable[[tarfile.TarInfo], Take], progress: Progress
-) -> dict[str, Any]:
-    """Pass each file's bytes to what ``take`` returns for it; return the checked manifest."""
+class Sink:
+    """Takes each file and its bytes, in a thread of its own; this one forgets them."""
+
+    def begin(self, member: tarfile.TarInfo) -> None:
+        """Take the next file; the one before is whole."""
+
+    def write(self, data: bytes) -> None:
+        """Take the file's next bytes."""
+
+
+def read_members(opener: Opener, sink: Sink, progress: Progress) -> dict[str, Any]:
+    """Pass each file's bytes to ``sink`` and hash them; return the checked manifest."""
     found: dict[str, tuple[hashlib._Hash, int]] = {}
     manifest: dict[str, Any] | None = None
     done = 0
     with (
-        Behind("hash", HASHES_BEHIND) as hasher,
+        Behind("take", STEPS_BEHIND) as behind,
         tarfile.open(fileobj=opener, mode="r|", bufsize=_STEP) as archive,  # type: ignore[call-overload] # only read is used
     ):
         for member in archive:
@@ -79,15 +84,15 @@ def read_members(
             if member.name == MANIFEST:
                 manifest = json.loads(source.read())
                 continue
-            sink, digest, size = take(member), hashlib.sha256(), 0
+            behind.do(sink.begin, member)
+            digest, size = hashlib.sha256(), 0
             while data := source.read(_STEP):
-                hasher.do(digest.update, data)
+                behind.do(_take, digest, sink, data)
                 size += len(data)
-                sink(member.name, data)
             found[member.name] = (digest, size)
             done += size
             progress.update(done, None, member.name)
-        hasher.wait()
+        behind.wait()
     opener.drain()
     hashes = {n: {"sha256": d.hexdigest(), "size": size} for n, (d, size) in found.items()}
     if manifest is None or manifest.get("files") != hashes:
@@ -96,6 +101,11 @@ def read_members(
         )
     files: dict[str, Any] = manifest["files"]
     return files
+
+
+def _take(digest: hashlib._Hash, sink: Sink, data: bytes) -> None:
+    digest.update(data)
+    sink.write(data)
 
 
 def _checked(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -110,11 +120,7 @@ def verify(
 ) -> dict[str, Any]:
     """Open every chunk and compare every file with the manifest; nothing is written."""
     with _opened(path, held, settings) as opener:
-
-        def skip(_member: tarfile.TarInfo) -> Take:
-            return lambda _name, _data: None
-
-        files = _checked(lambda: read_members(opener, skip, progress or NoProgress()))
+        files = _checked(lambda: read_members(opener, Sink(), progress or NoProgress()))
     return _summary(files)
 
 
@@ -127,10 +133,10 @@ def _summary(files: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class _Writer:
+class _Writer(Sink):
     """Writes members below a folder, each with an exclusive, private file.
 
-    A thread writes, another flushes what was written; leaving the block waits for neither, so
+    Another thread flushes what was written; leaving the block does not wait for it, so
     :meth:`finish` must be called where the bytes are to be on the disk.
     """
 
@@ -139,31 +145,26 @@ class _Writer:
         self._opened: set[int] = set()
         work.callback(self._abandon)
         self.flusher = work.enter_context(Behind("flush", FLUSHES_BEHIND))
-        self.writer = work.enter_context(Behind("write", WRITES_BEHIND))
-        self._file: _File | None = None
+        self._fd = -1
+        self._unflushed = 0
 
-    def take(self, member: tarfile.TarInfo) -> Take:
-        self.end()
+    def begin(self, member: tarfile.TarInfo) -> None:
+        self._end()
         target = self.root / member.name
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         mode = stat.S_IMODE(member.mode) & 0o700 | 0o600
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        self._opened.add(fd)
-        self._file = _File(fd)
-        return self._write
+        self._fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        self._opened.add(self._fd)
 
-    def _write(self, _name: str, data: bytes) -> None:
-        self.writer.do(self._write_now, self._file, data)
-
-    def _write_now(self, file: _File, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         with os_errors(self.root):
             view = memoryview(data)
             while view:
-                view = view[os.write(file.fd, view) :]
-        file.unflushed += len(data)
-        if file.unflushed >= FLUSH_BYTES:
-            file.unflushed = 0
-            self.flusher.do(self._flush, file.fd)
+                view = view[os.write(self._fd, view) :]
+        self._unflushed += len(data)
+        if self._unflushed >= FLUSH_BYTES:
+            self._unflushed = 0
+            self.flusher.do(self._flush, self._fd)
 
     def _flush(self, fd: int) -> None:
         with os_errors(self.root):
@@ -179,25 +180,15 @@ class _Writer:
         for fd in self._opened:
             os.close(fd)
 
-    def end(self) -> None:
-        """End the file that is being written."""
-        if self._file is not None:
-            self.writer.do(self.flusher.do, self._close, self._file.fd)
-            self._file = None
+    def _end(self) -> None:
+        if self._fd >= 0:
+            self.flusher.do(self._close, self._fd)
+            self._fd, self._unflushed = -1, 0
 
     def finish(self) -> None:
-        """Wait until everything is written and flushed."""
-        self.end()
-        self.writer.wait()
+        """Wait until everything is flushed."""
+        self._end()
         self.flusher.wait()
-
-
-@dataclass
-class _File:
-    """A file that is being written, and how many of its bytes no flush has been asked for."""
-
-    fd: int
-    unflushed: int = 0
 
 
 def restore(
@@ -227,7 +218,7 @@ def restore(
 def _extract(opener: Opener, folder: Path, progress: Progress) -> dict[str, Any]:
     with ExitStack() as work:
         writer = _Writer(folder, work)
-        files = _checked(lambda: read_members(opener, writer.take, progress))
+        files = _checked(lambda: read_members(opener, writer, progress))
         writer.finish()
     return files
 
@@ -245,7 +236,8 @@ def _open_escrow(temp: Path, held: Secrets, settings: BackupSettings) -> None:
             source = archive.extractfile(member) if member.isfile() else None
             if source is None or why_refused(member.name):
                 raise BackupDamagedError(expected="key files", found="something else")
-            writer.take(member)(member.name, source.read())
+            writer.begin(member)
+            writer.write(source.read())
         writer.finish()
         opener.drain()
     (temp / ESCROW).unlink()

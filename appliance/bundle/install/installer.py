@@ -138,8 +138,7 @@ class Installer:
     ) -> dict[str, Any]:
         current = self.store.current()
         base = self._base(manifest, current)
-        size = sum(e.length for e in trusted.entries)
-        found = checks(manifest, size, self.tools.probe, self.store.root, self.limits)
+        found = checks(manifest, trusted.entries, self.tools.probe, self.store.root, self.limits)
         require(found)
         act.detail["preflight_checks"] = len(found)
         target = f"{manifest.version}-{trusted.id[:12]}"

@@ -7,12 +7,13 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from appliance.bundle.model import Manifest
+from appliance.bundle.model import Entry, Manifest
 from appliance.core.errors import ClockUnbelievableError, PreflightFailedError
 from appliance.core.home import Home
 from appliance.core.settings.bundle import BundleSettings
@@ -135,10 +136,15 @@ def judge_date(
 
 
 def checks(
-    manifest: Manifest, copy_bytes: int, probe: Probe, folder: Path, limits: BundleSettings
+    manifest: Manifest,
+    entries: Sequence[Entry],
+    probe: Probe,
+    folder: Path,
+    limits: BundleSettings,
 ) -> list[Check]:
     """Return every check, failed or not."""
     facts = probe.facts()
+    copy_bytes = sum(e.length for e in entries)
     need = int(copy_bytes * limits.space_factor) + limits.space_reserve_bytes
     free = probe.free_bytes(folder)
     jobs = probe.running_jobs()
@@ -156,7 +162,22 @@ def checks(
             "wait for the run to end, or cancel it with `appliance train cancel`",
         ),
     ]
+    images = {c.path for c in manifest.contents if c.kind == "image"}
+    packed = sum(e.length for e in entries if e.path in images)
+    if packed:
+        found.append(_engine(packed, probe, limits))
     return found + _machine(manifest, facts) + tuple_checks(manifest, facts)
+
+
+def _engine(packed: int, probe: Probe, limits: BundleSettings) -> Check:
+    """Check the space that the engine unpacks images into; that is another disk than the data's."""
+    where = Path(limits.engine_folder)
+    need, free = int(packed * limits.image_space_factor), probe.free_bytes(where)
+    fix = (
+        f"free {max(0, need - free)} bytes under {where}: `docker image prune --all` removes "
+        "images that no container uses; a start of the services brings back what they need"
+    )
+    return Check("engine space", free >= need, f"{free} bytes free, {need} wanted", fix)
 
 
 def _machine(manifest: Manifest, facts: Facts) -> list[Check]:

@@ -101,6 +101,16 @@ class BundleSettings(Section):
         ge=0,
         description="Bytes that stay free in any case: the audit log must be able to write.",
     )
+    engine_folder: str = Field(
+        "/var/lib/docker",
+        description="Where Docker unpacks images (its data-root): preflight asks for space there.",
+    )
+    image_space_factor: float = Field(
+        4.0,
+        ge=1.0,
+        description="Free space wanted there, times the image archives' size. 4: layers unpack to "
+        "three to three and a half times their packed bytes.",
+    )
     require_attested_date: bool = Field(
         True,  # noqa: FBT003 - pydantic's default is positional
         description="Install and update want --date. On: a machine without a network has no "

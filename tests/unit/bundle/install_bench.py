@@ -51,12 +51,13 @@ class FakeProbe:
     free: int = 1 << 40
     jobs: list[str] = field(default_factory=list)
     machine: Facts = field(default_factory=Facts)
+    engine_free: int = 1 << 40
 
     def facts(self) -> Facts:
         return self.machine
 
     def free_bytes(self, folder: Path) -> int:
-        return self.free
+        return self.engine_free if folder.parts[:3] == ("/", "var", "lib") else self.free
 
     def running_jobs(self) -> list[str]:
         return self.jobs

@@ -194,6 +194,20 @@ def test_preflight_names_the_fix(
     assert bench.runner.ran == []
 
 
+def test_images_need_space_where_the_engine_unpacks_them(
+    bench: Bench, world: World, tmp_path: Path
+) -> None:
+    contents = [{"path": "images/a.oci.tar", "kind": "image", "name": "a"}]
+    files = {"images/a.oci.tar": WEIGHTS}
+    medium = world.medium(tmp_path / "m", 1, files=files, contents=contents)
+    bench.probe.engine_free = 4 * len(WEIGHTS) - 1
+    with pytest.raises(PreflightFailedError, match="engine space") as caught:
+        bench.install(medium)
+    assert "free 1 bytes under /var/lib/docker" in caught.value.todo
+    bench.probe.engine_free += 1
+    bench.install(medium)
+
+
 def test_compatibility_tuple_refuses_an_older_driver(
     bench: Bench, world: World, tmp_path: Path
 ) -> None:
