@@ -39,8 +39,10 @@ cat > /usr/local/sbin/appliance-setup <<COMMAND
 #!/bin/sh
 # The agent before the first installation; its home is $state.
 PATH=$venv/bin:\$PATH
-export PATH
+APPLIANCE_CONTENT=$content
+export PATH APPLIANCE_CONTENT
 exec $venv/bin/appliance --home $state "\$@"
 COMMAND
 chmod 0755 /usr/local/sbin/appliance-setup
+sync  # a power cut from here on loses nothing of it
 echo "Done. Next: the settings (docs/it/install.md, step 5)."

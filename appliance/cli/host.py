@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from appliance.core.settings.host import HostSettings
     from appliance.host.checks import Check
 
+CONTENT_VARIABLE = "APPLIANCE_CONTENT"
 DATE = click.DateTime(formats=["%Y-%m-%d"])
 playbooks_option = click.option(
     "--playbooks",
@@ -38,12 +40,16 @@ host.add_command(certificate)
 
 
 def _playbooks(home: Home, named: Path | None) -> Path:
-    """Return the folder of the playbooks: named, of the bundle, of the source tree."""
+    """Return the folder of the playbooks: named, of the bundle, of the first agent, the source's.
+
+    ``APPLIANCE_CONTENT`` names what was proven for the first installation (``setup.sh`` sets it).
+    """
     from appliance.core.errors.host import PlaybookMissingError
 
     bundle = home.root / "bundle" / "current" / "content" / "playbooks"
     source = Path(__file__).resolve().parents[2] / "playbooks"
-    for folder in (named,) if named is not None else (bundle, source):
+    first = Path(os.environ.get(CONTENT_VARIABLE, "/nonexistent")) / "playbooks"
+    for folder in (named,) if named is not None else (bundle, first, source):
         if (folder / "site.yml").is_file():
             return folder.resolve()
     raise PlaybookMissingError(expected="site.yml", found=f"none in {named or bundle}")
