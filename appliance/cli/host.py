@@ -39,7 +39,7 @@ host.add_command(autoinstall)
 host.add_command(certificate)
 
 
-def _playbooks(home: Home, named: Path | None) -> Path:
+def playbooks_folder(home: Home, named: Path | None) -> Path:
     """Return the folder of the playbooks: named, of the bundle, of the first agent, the source's.
 
     ``APPLIANCE_CONTENT`` names what was proven for the first installation (``setup.sh`` sets it).
@@ -73,7 +73,7 @@ def _look(site: HostSettings, playbooks: Path, parts: tuple[str, ...]) -> list[C
 
 def look_at_machine(home: Home, site: HostSettings) -> list[Check]:
     """Return what `host verify` finds with the installed playbooks' declarations."""
-    return _look(site, _playbooks(home, None), ())
+    return _look(site, playbooks_folder(home, None), ())
 
 
 def _run_options(command: Any) -> Any:
@@ -128,7 +128,7 @@ def plan(
 
     home = get_home(ctx)
     site = get_settings(home).host
-    folder = _playbooks(home, playbooks)
+    folder = playbooks_folder(home, playbooks)
     with open_recorder(home, "host") as recorder, recorder.action("host.plan") as act:
         worker = Provisioner(_ansible(home, site, folder), recorder, StderrProgress("plan"))
         tally = worker.plan(_values(site, folder, today), inventory=inventory, roles=roles)
@@ -162,7 +162,7 @@ def provision(
 
     home = get_home(ctx)
     site = get_settings(home).host
-    folder = _playbooks(home, playbooks)
+    folder = playbooks_folder(home, playbooks)
     values = _values(site, folder, today)
     with open_recorder(home, "host") as recorder, recorder.action("host.provision") as act:
         worker = Provisioner(
@@ -211,7 +211,7 @@ def verify(
 
     home = get_home(ctx, prepare=False)
     site = get_settings(home).host
-    checks = _look(site, _playbooks(home, playbooks), parts)
+    checks = _look(site, playbooks_folder(home, playbooks), parts)
     value = as_answer(checks)
     emit(value, as_json=as_json, text=lambda: "\n".join(as_lines(checks)))
     return answer(value["ok"])
@@ -249,7 +249,7 @@ def exposure(
     at = target or site.address.partition("/")[0]
     if not at:
         raise click.UsageError("host.address is empty: give --target")
-    policy = _playbooks(home, playbooks).parent / "security" / "firewall.yaml"
+    policy = playbooks_folder(home, playbooks).parent / "security" / "firewall.yaml"
     declared = declaration(site, policy)
     with open_recorder(home, "host") as recorder, recorder.action("host.exposure") as act:
         found = compare(NamespaceVantage(site).scan(at, source or OUTSIDER), declared)

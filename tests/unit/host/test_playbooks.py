@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from appliance.cli.host import CONTENT_VARIABLE, playbooks_folder
+from appliance.core.home import Home
 
 ROOT = Path(__file__).parents[3]
 PLAYBOOKS = ROOT / "playbooks"
@@ -245,3 +249,20 @@ def test_services_are_well_only_when_none_is_known_to_be_ill(
     states: dict[str, str], *, well: bool
 ) -> None:
     assert _script("appliance", "appliance-services.py").well(states) is well
+
+
+def test_the_first_agent_uses_the_playbooks_it_was_proven_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the bundle lies in the volume only setup.sh knows where they are."""
+    setup = (PLAYBOOKS / "setup.sh").read_text(encoding="utf-8")
+    assert f"{CONTENT_VARIABLE}=$content" in setup
+    home = Home(tmp_path / "home")
+    for content in (tmp_path / "content", home.root / "bundle" / "current" / "content"):
+        (content / "playbooks").mkdir(parents=True)
+        (content / "playbooks" / "site.yml").write_text("---\n", encoding="utf-8")
+    monkeypatch.setenv(CONTENT_VARIABLE, str(tmp_path / "content"))
+    installed = home.root / "bundle" / "current"
+    assert playbooks_folder(home, None) == installed / "content" / "playbooks"
+    shutil.rmtree(installed)
+    assert playbooks_folder(home, None) == tmp_path / "content" / "playbooks"
