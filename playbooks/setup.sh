@@ -27,6 +27,8 @@ only_ours update
 DEBIAN_FRONTEND=noninteractive only_ours install -y --no-install-recommends python3-venv
 
 echo "3/4 installing the agent"
+# A power cut leaves files empty that pip and tar take for finished.
+[ -e "$venv/.complete" ] || rm -rf "$venv" "$content/collections/ansible_collections"
 python3 -m venv "$venv"
 # Not compiled beforehand: this copy of the agent only provisions, and imports a small part.
 "$venv/bin/python" -m pip install -q --no-compile --no-index --no-cache-dir --find-links "$content/wheels" hospital-ai-appliance
@@ -45,4 +47,6 @@ exec $venv/bin/appliance --home $state "\$@"
 COMMAND
 chmod 0755 /usr/local/sbin/appliance-setup
 sync  # a power cut from here on loses nothing of it
+: > "$venv/.complete"
+sync
 echo "Done. Next: the settings (docs/it/install.md, step 5)."
