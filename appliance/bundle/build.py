@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,17 +112,31 @@ def image_archives(plan: Plan) -> list[tuple[Image, Path]]:
     return found
 
 
+_WHEELS = {"torch": "torch", "unsloth": "unsloth", "llama-cpp-python": "llama_cpp"}
+_KERNEL = re.compile(r"linux-image-(\d+\.\d+[\d.]*)-")
+_DRIVER = re.compile(r"nvidia-utils-\d+")
+
+
 def check_tuple(recipe: Recipe, contents: Iterable[Content]) -> None:
-    """Refuse a recipe whose compatibility tuple is not what was collected."""
-    have = {c.name.lower().replace("_", "-"): c.version for c in contents if c.kind == "wheel"}
+    """Refuse a recipe whose compatibility tuple is not what was collected, in images too."""
     stated = recipe.compatibility
-    for name, field in (("torch", stated.torch), ("unsloth", stated.unsloth)):
-        _agree(name, field, have.get(name))
-    _agree("llama-cpp-python", stated.llama_cpp, have.get("llama-cpp-python"))
+    for content in contents:
+        name = content.name.lower().replace("_", "-")
+        if content.kind == "wheel" and name in _WHEELS:
+            _agree(name, getattr(stated, _WHEELS[name]), content.version.partition("+")[0])
+        elif content.kind == "package":
+            plain = content.version.rpartition(":")[2].partition("-")[0]
+            kernel = _KERNEL.match(name)
+            if kernel is not None:
+                _agree("kernel", stated.kernel, kernel[1])
+            elif _DRIVER.match(name):
+                _agree("driver", stated.driver, plain)
+            elif name == "nvidia-container-toolkit":
+                _agree("container toolkit", stated.container_toolkit, plain)
 
 
-def _agree(name: str, stated: str, found: str | None) -> None:
-    if stated and found is not None and found.split("+")[0] != stated:
+def _agree(name: str, stated: str, found: str) -> None:
+    if stated and found != stated and not found.startswith(f"{stated}."):
         raise BundleRecipeError(
             expected=f"{name} {stated}, as the compatibility tuple says", found=f"{name} {found}"
         )
@@ -155,7 +170,7 @@ def build(
     """Build the bundle at ``plan.out`` and return what it is; ends with a full verify."""
     shell, clock, progress = tools
     collected = collect(plan, shell, progress)
-    check_tuple(plan.recipe, [c.content for c in collected])
+    check_tuple(plan.recipe, [p for c in collected for p in (c.content, *c.inside)])
     return write(plan, collected, signers, limits, (clock, progress))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -221,6 +222,9 @@ class Installer:
 
     def _activate(self, version: Version, trusted: Trusted) -> None:
         self._life(version).activate()
+        # What pip and tar wrote is in the page cache only: after a power cut a version called ready
+        # was seen full of empty files.
+        os.sync()
         self.tools.hook("before:ready")
         record = {
             "bundle": trusted.id,

@@ -216,6 +216,26 @@ def test_compatibility_tuple_must_be_what_was_collected() -> None:
         check_tuple(recipe, [torch.model_copy(update={"version": "2.12.0"})])
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("linux-image-{}-generic", "6.8.0-71", "6.11.0-1"),
+        ("nvidia-utils-580-server", "580.95.05-0ubuntu0.24.04.1", "575.64.03-0ubuntu1"),
+        ("nvidia-container-toolkit", "1.17.8-1", "1.18.0-1"),
+    ],
+)
+def test_compatibility_tuple_that_is_not_in_the_packages(name: str, good: str, bad: str) -> None:
+    stated = {"kernel": "6.8", "driver": "580", "container_toolkit": "1.17"}
+    recipe = Recipe.model_validate(RECIPE | {"compatibility": stated})
+
+    def package(version: str) -> Content:
+        return Content(path="debs/x", kind="package", name=name.format(version), version=version)
+
+    check_tuple(recipe, [package(good)])
+    with pytest.raises(BundleRecipeError, match="tuple"):
+        check_tuple(recipe, [package(bad)])
+
+
 def test_every_shipped_recipe_reads() -> None:
     assert shipped() == ["debian-12", "debian-13", "demo", "ubuntu-24.04-nvidia"]
     for name in shipped():

@@ -220,3 +220,14 @@ def test_power_cut_while_undoing_is_undone_again(
         settled(bench)
         assert bench.current() == one
         assert bench.state.read_text() == "kept"
+
+
+def test_a_version_is_called_ready_only_when_all_of_it_is_on_the_disk(
+    bench: Bench, releases: list[dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip and tar leave their files in the page cache: after a power cut they were seen empty."""
+    order: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: order.append("sync"))
+    bench.hook = order.append
+    bench.install(medium_of(releases[0]))
+    assert order.index("before:place") < order.index("sync") < order.index("before:ready")
