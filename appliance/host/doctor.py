@@ -113,7 +113,9 @@ class Doctor:
         report = verify_home(self.home.audit, Options(newer_only=True))
         first = report.problems[0].to_dict() if report.problems else {}
         said = (
-            f"{report.entries} entries" if report.ok else f"{len(report.problems)} problems: {first}"
+            f"{report.entries} entries"
+            if report.ok
+            else f"{len(report.problems)} problems: {first}"
         )
         return Finding("audit-log", ok=report.ok, detail=said)
 
