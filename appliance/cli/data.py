@@ -35,7 +35,9 @@ def import_(
     """Import files, or folders of notes, as one dataset version."""
     from appliance.audit.recorder import open_recorder
     from appliance.core.progress import StderrProgress
-    from appliance.datasets.service import ImportOptions, import_files
+
+    # not through the service: that loads the detector of identifiers, 1.5 s nobody needs here
+    from appliance.datasets.importing import ImportOptions, import_files
 
     home = get_home(ctx)
     settings = get_settings(home)
