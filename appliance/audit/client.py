@@ -214,9 +214,15 @@ def _connect(home: Home, timeout: float) -> socket.socket:
 
 
 def _start(home: Home) -> subprocess.Popen[bytes]:
-    """Start the writer in a session of its own: it outlives whoever needed it first."""
+    """Start the writer in a session of its own: it outlives whoever needed it first.
+
+    Started by root it runs as the owner of the log: what it writes stays the appliance's own.
+    """
     home.prepare()
+    owner = writer_owner(home)
     with (home.run / WRITER_LOG).open("ab") as log:
+        if owner:
+            os.fchown(log.fileno(), owner["user"], owner["group"])
         process = subprocess.Popen(
             [sys.executable, "-m", "appliance.audit.writer", "--home", str(home.root.absolute())],
             stdin=subprocess.DEVNULL,
@@ -224,9 +230,20 @@ def _start(home: Home) -> subprocess.Popen[bytes]:
             stderr=log,
             start_new_session=True,
             cwd="/",
+            **owner,
         )
     _STARTED[:] = [*(p for p in _STARTED if p.poll() is None), process]
     return process
+
+
+def writer_owner(home: Home) -> dict[str, Any]:
+    """Return the user and group for ``Popen`` when root starts the log of somebody else."""
+    if os.geteuid() != 0 or not home.audit.is_dir():
+        return {}
+    status = home.audit.stat()
+    if status.st_uid == 0:
+        return {}
+    return {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
 
 
 _STARTED: list[subprocess.Popen[bytes]] = []  # kept, so that a writer that ended is reaped

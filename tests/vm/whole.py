@@ -184,13 +184,12 @@ class Whole:
     def into_the_volume(self) -> str:
         """The bundle into the encrypted volume."""
         self.mount("BUNDLE", "stick", "-o ro")
-        self.say(f"cp {setup.HOME}/appliance.toml {HOME}/appliance.toml")
+        self.say(f"install -m 640 -g 10000 {setup.HOME}/appliance.toml {HOME}/appliance.toml")
         out = self.say(
             f"{SETUP} --home {HOME} bundle install /media/stick"
             f' --fingerprint "{self.medium.fingerprint}" --date {self.today}',
             3600,
         )
-        self.say(f"chown -R 10001:10000 {HOME}")
         self.proof.prefix, self.proof.home = INSTALLED, HOME
         return out.strip().splitlines()[-1]
 
@@ -240,7 +239,7 @@ class Whole:
         self.proof.unlocked_by_tpm()
         site = setup.Site(recovery_file=_SAFE, address=lan.ADDRESS, interface=lan.card(guest))
         setup.put(guest, f"{HOME}/appliance.toml", site.toml(), "0640")
-        self.say(f"chown 10001:10000 {HOME}/appliance.toml; rm -f {HOME}/keys/tls/server.crt")
+        self.say(f"chgrp 10000 {HOME}/appliance.toml; rm -f {HOME}/keys/tls/server.crt")
         return f"up after {took:.0f} s with {site.interface}"
 
     def exposure(self) -> str:

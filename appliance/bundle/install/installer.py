@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -64,6 +66,16 @@ class Tools:
     hook: Hook = no_hook
 
 
+@contextmanager
+def programs_readable() -> Iterator[None]:
+    """Programs belong to root and are read by the services' own user, whatever root's umask is."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 class Installer:
     """Changes the version of one home."""
 
@@ -120,7 +132,7 @@ class Installer:
 
     def install(self, medium: Medium, request: Request, kind: str = "install") -> dict[str, Any]:
         """Install or update from ``medium``; return what was done."""
-        with exclusive(self.store.lock, what="change of version"):
+        with programs_readable(), exclusive(self.store.lock, what="change of version"):
             self.recover_locked()
             name = f"bundle.{kind}"
             try:

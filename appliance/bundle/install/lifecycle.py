@@ -87,7 +87,7 @@ class Lifecycle:
         """Run every activation step afresh; raise :class:`ActivationFailedError`."""
         shutil.rmtree(self.version.work, ignore_errors=True)
         with os_errors(self.version.work):
-            self.version.work.mkdir(mode=0o750)
+            self.version.work.mkdir(mode=0o755)
         for number, step in enumerate(self.manifest.lifecycle.activate):
             self._step(number, step)
 

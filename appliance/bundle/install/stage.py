@@ -84,7 +84,7 @@ class Stager:
             if final.is_file() and not final.is_symlink():
                 final.replace(part)  # an earlier, interrupted run: proven again from here
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(part, flags, 0o640)
+            fd = os.open(part, flags, 0o644)
             try:
                 there = os.fstat(fd).st_size
                 os.ftruncate(fd, entry.length)

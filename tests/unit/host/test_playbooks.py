@@ -266,3 +266,38 @@ def test_the_first_agent_uses_the_playbooks_it_was_proven_with(
     assert playbooks_folder(home, None) == installed / "content" / "playbooks"
     shutil.rmtree(installed)
     assert playbooks_folder(home, None) == tmp_path / "content" / "playbooks"
+
+
+@pytest.mark.parametrize(
+    ("words", "as_root"),
+    [("host verify", True), ("bundle update /m", True), ("doctor", True), ("--help", True)]
+    + [("serve keys list", False), ("console user add x", False), ("audit verify", False)],
+)
+def test_the_command_does_as_root_only_what_needs_root(
+    tmp_path: Path, words: str, as_root: bool
+) -> None:
+    text = (PLAYBOOKS / "roles/appliance/templates/appliance.sh.j2").read_text(encoding="utf-8")
+    for name, value in (
+        ("appliance_home", "/srv/appliance"),
+        ("appliance_agent_folder", str(tmp_path)),
+        ("appliance_uid", "10001"),
+        ("appliance_gid", "10000"),
+    ):
+        text = text.replace("{{ " + name + " }}", value)
+    for name, body in (
+        ("appliance", 'echo "root $*"'),
+        ("setpriv", 'echo "$@"'),
+        ("id", "echo 0"),
+        ("wrapper", text.removeprefix("#!/bin/sh\n")),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [str(tmp_path / "wrapper"), *words.split()],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    dropped = f"--reuid=10001 --regid=10000 --clear-groups {tmp_path}/appliance {words}\n"
+    assert done.stdout == (f"root {words}\n" if as_root else dropped)
