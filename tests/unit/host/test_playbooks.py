@@ -269,12 +269,19 @@ def test_the_first_agent_uses_the_playbooks_it_was_proven_with(
 
 
 @pytest.mark.parametrize(
-    ("words", "as_root"),
-    [("host verify", True), ("bundle update /m", True), ("doctor", True), ("--help", True)]
-    + [("serve keys list", False), ("console user add x", False), ("audit verify", False)],
+    ("words", "user"),
+    [
+        ("host verify", "root"),
+        ("bundle update /m", "root"),
+        ("doctor", "root"),
+        ("--help", "root"),
+        ("serve keys list", "appliance"),
+        ("console user add x", "appliance"),
+        ("audit verify", "appliance"),
+    ],
 )
 def test_the_command_does_as_root_only_what_needs_root(
-    tmp_path: Path, words: str, as_root: bool
+    tmp_path: Path, words: str, user: str
 ) -> None:
     text = (PLAYBOOKS / "roles/appliance/templates/appliance.sh.j2").read_text(encoding="utf-8")
     for name, value in (
@@ -300,4 +307,4 @@ def test_the_command_does_as_root_only_what_needs_root(
         check=True,
     )
     dropped = f"--reuid=10001 --regid=10000 --clear-groups {tmp_path}/appliance {words}\n"
-    assert done.stdout == (f"root {words}\n" if as_root else dropped)
+    assert done.stdout == (f"root {words}\n" if user == "root" else dropped)
