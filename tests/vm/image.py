@@ -65,7 +65,6 @@ ROLES = [
     "libpam-pwquality",
     "libpam-tmpdir",
     "aide",
-    "aide-common",
     "acct",
     "debsums",
     "sysstat",
