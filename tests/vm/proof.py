@@ -69,7 +69,7 @@ class Proof:
     def provision(self, *, again: bool) -> str:
         """Provision; a second run has to change nothing."""
         named = "".join(f" --role {role}" for role in self.roles)
-        done, value = self.json(f"host provision{named}")
+        done, value = self.json(f"host provision{named}", 5400)
         if "changed" not in value:
             raise GuestError(f"exit {done.rc}: {value or self.guest.run(f'tail -n 5 {_LOG}').out}")
         failed = [
