@@ -20,7 +20,7 @@ AGENT = (
     "ansible-core", "ansible-runner", "click", "pydantic", "cryptography", "rfc8785", "pyyaml",
     "psutil", "prometheus-client", "segno", "tomli-w", "argon2-cffi", "jsonschema",
 )  # fmt: skip
-COLLECTIONS = ("ansible/posix", "community/general", "community/docker", "community/crypto")
+COLLECTIONS = ("ansible/posix", "community/general", "community/docker")
 LABEL = "BUNDLE"
 _OWN = ("appliance", "hardware", "playbooks", "security", "images")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
