@@ -11,6 +11,7 @@ from appliance.host.machine import Machine, Reading
 SERVICE_LABEL = "org.hospital-ai-appliance.service"
 COMPOSE_LABEL = "com.docker.compose.service"
 _LOGS = frozenset({"json-file", "local", "journald"})
+PS = ["docker", "ps", "--all", "--no-trunc", "--format", "{{json .}}"]
 _AGAIN = "Run: appliance host provision."
 
 
@@ -69,7 +70,12 @@ def _sockets(machine: Machine) -> Check:
     reading = machine.run(["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"])
     if not reading.ok:
         return question.unknown(reading)
-    found = [line.split()[3] for line in reading.text.splitlines() if '"dockerd"' in line]
+    # The engine holds each published port itself; the firewall's checks and the scan judge those.
+    rows = _rows(machine.run(PS)) or []
+    shown = ",".join(str(row.get("Ports", "")) for row in rows).split(",")
+    published = {port.partition("->")[0].strip() for port in shown if "->" in port}
+    lines = [line.split()[3] for line in reading.text.splitlines() if '"dockerd"' in line]
+    found = [address for address in lines if address not in published]
     return question.judged(not found, ", ".join(found) or "no TCP port")
 
 
@@ -79,7 +85,7 @@ def _containers(machine: Machine, services: tuple[str, ...]) -> Check:
         f"running and healthy: {', '.join(services) or 'none declared'}",
         "Look at: docker logs NAME. Start them: systemctl restart appliance.",
     )
-    reading = machine.run(["docker", "ps", "--all", "--no-trunc", "--format", "{{json .}}"])
+    reading = machine.run(PS)
     rows = _rows(reading)
     if rows is None:
         return question.unknown(reading)

@@ -42,10 +42,15 @@ def system_checks(machine: Machine) -> list[Check]:
     return [*_apparmor(machine), _sysctls(machine), *_auditing(machine)]
 
 
+PROFILE = "appliance-service"  # what confines the containers of images/compose.yaml
+
+
 def _apparmor(machine: Machine) -> list[Check]:
     enabled = Question("apparmor", "AppArmor on in the kernel", "Boot without apparmor=0.")
     enforcing = Question(
-        "apparmor-profiles", "every loaded profile enforcing", f"{_AGAIN} See also: aa-status."
+        "apparmor-profiles",
+        f"{PROFILE} loaded, every profile enforcing",
+        f"{_AGAIN} See also: aa-status; then systemctl restart appliance-services.",
     )
     module = machine.text("/sys/module/apparmor/parameters/enabled")
     found = module.text.strip() or module.reason
@@ -59,6 +64,8 @@ def _apparmor(machine: Machine) -> list[Check]:
     ]
     if not rows:
         return [first, enforcing.judged(ok=False, found="no profile is loaded")]
+    if PROFILE not in {name for name, _, _ in rows}:
+        return [first, enforcing.judged(ok=False, found=f"{PROFILE} is not loaded")]
     lax = [n for n in loose if _named(n)]
     said = (
         ", ".join(lax) or f"{len(rows) - len(loose)} enforcing, {len(loose)} without rules of ours"

@@ -81,6 +81,7 @@ CONTAINERS = [
         "Labels": f"org.hospital-ai-appliance.service={name},x=y",
         "State": "running",
         "Status": "Up 2 hours (healthy)",
+        "Ports": "127.0.0.1:8443->8443/tcp" if name == "gateway" else "",
     }
     for name in ("gateway", "inference")
 ]
@@ -121,7 +122,8 @@ def good() -> FixedMachine:
                 [{"Options": {"com.docker.network.bridge.enable_icc": "false"}}]
             ),
             "ss --no-header --listening --tcp --numeric --processes": "LISTEN 0 4096 "
-            '0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))\n',
+            '0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=1,fd=3))\n'
+            'LISTEN 0 4096 127.0.0.1:8443 0.0.0.0:* users:(("dockerd",pid=2,fd=4))\n',
             PS: lines(CONTAINERS),
         },
     )

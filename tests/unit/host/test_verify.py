@@ -208,6 +208,11 @@ SPOILT: list[tuple[str, str, Callable[[FixedMachine], None]]] = [
         ),
     ),
     ("no profile", "apparmor-profiles", file("/sys/kernel/security/apparmor/profiles", "")),
+    (
+        "the containers' own profile was never loaded",
+        "apparmor-profiles",
+        file("/sys/kernel/security/apparmor/profiles", "docker-default (enforce)\n"),
+    ),
     ("addresses are not random", "sysctl", file("/proc/sys/kernel/randomize_va_space", "0")),
     ("auditd is dead", "auditd", says("auditctl -s", "enabled 1\npid 0\nlost 0\n")),
     ("no audit rules", "audit-rules", says("auditctl -l", "No rules\n")),
@@ -226,6 +231,15 @@ SPOILT: list[tuple[str, str, Callable[[FixedMachine], None]]] = [
         says(
             "ss --no-header --listening --tcp --numeric --processes",
             'LISTEN 0 1 0.0.0.0:2375 0.0.0.0:* users:(("dockerd",pid=1,fd=3))',
+        ),
+    ),
+    (
+        "the engine on TCP beside a published port",
+        "engine-socket",
+        says(
+            "ss --no-header --listening --tcp --numeric --processes",
+            'LISTEN 0 1 127.0.0.1:8443 0.0.0.0:* users:(("dockerd",pid=1,fd=3))\n'
+            'LISTEN 0 1 0.0.0.0:8443 0.0.0.0:* users:(("dockerd",pid=1,fd=4))',
         ),
     ),
     (
