@@ -183,16 +183,7 @@ def write(
 ) -> dict[str, Any]:
     """Write, sign and verify what was collected."""
     clock, progress = tools
-    base, known = None, frozenset[str]()
-    if plan.base is not None:
-        base_id, base_manifest, entries = base_entries(plan.base)
-        base = Base(id=base_id, version=base_manifest.version)
-        known = frozenset(c.sha256 for e in entries for c in e.chunks)
-        if plan.sequence <= base_manifest.sequence:
-            raise BundleRecipeError(
-                expected=f"a sequence above the base's {base_manifest.sequence}",
-                found=str(plan.sequence),
-            )
+    base, known = _base(plan)
     with os_errors(plan.out):
         plan.out.mkdir(parents=True, exist_ok=True)
     repository = Repository(plan.out, limits, known)
@@ -229,6 +220,19 @@ def write(
         "faults": [vars(f) for f in report.faults],
         "unlisted": report.strangers,
     }
+
+
+def _base(plan: Plan) -> tuple[Base | None, frozenset[str]]:
+    """Return the bundle a difference is made against, and the blocks that are there already."""
+    if plan.base is None:
+        return None, frozenset()
+    identity, manifest, entries = base_entries(plan.base)
+    if plan.sequence <= manifest.sequence:
+        raise BundleRecipeError(
+            expected=f"a sequence above the base's {manifest.sequence}", found=str(plan.sequence)
+        )
+    known = frozenset(c.sha256 for e in entries for c in e.chunks)
+    return Base(id=identity, version=manifest.version), known
 
 
 def _licensed(inside: list[Content], contents: list[Content]) -> list[Content]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from appliance.bundle.advisories import load_advisories, touching
-from appliance.bundle.install.installer import read_manifest
 from appliance.bundle.medium import FolderMedium
 from appliance.bundle.model import ADVISORIES, Content, Entry, Manifest
-from appliance.bundle.prove import Wanted, prove
+from appliance.bundle.prove import Wanted, prove, read_manifest
 from appliance.bundle.service import Context, basis
 from appliance.bundle.trust import Trusted, load_trusted
 from appliance.core.canonical import sha256_hex

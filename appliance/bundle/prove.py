@@ -8,12 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.bundle.medium import Medium, Source
+from appliance.bundle.model import MANIFEST, Manifest, parse_manifest
+from appliance.bundle.trust import Trusted
 from appliance.core.errors import (
     ApplianceError,
     BundleDamagedError,
     BundleForeignFileError,
+    BundleFormatError,
     MediumUnreadableError,
 )
+from appliance.core.settings.bundle import BundleSettings
 
 Sink = Callable[[memoryview, int], None]
 """Takes bytes and their offset in the chunk. They are NOT proven until prove() returns."""
@@ -92,3 +96,18 @@ def _os(error: OSError, wanted: Wanted, at: int) -> ApplianceError:
         expected=f"{wanted.what} readable",
         found=f"{gone} ({name}) at byte {at} of block {wanted.path}",
     )
+
+
+def read_manifest(medium: Medium, trusted: Trusted, limits: BundleSettings) -> Manifest:
+    """Prove and read ``bundle.json``; it is small, so it is read whole into memory."""
+    entry = trusted.entry(MANIFEST)
+    if entry.length > limits.manifest_max_bytes or len(entry.chunks) != 1:
+        raise BundleFormatError(
+            expected=f"bundle.json of at most {limits.manifest_max_bytes} bytes in one block",
+            found=f"{entry.length} bytes",
+        )
+    chunk = entry.chunks[0]
+    wanted = Wanted(entry.chunk_path(chunk), chunk.length, chunk.sha256, MANIFEST)
+    data = bytearray()
+    prove(medium, wanted, memoryview(bytearray(65_536)), lambda part, _: data.extend(part))
+    return parse_manifest(bytes(data))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from appliance.audit.recorder import Recorder
-from appliance.bundle.install.installer import read_manifest
 from appliance.bundle.install.preflight import judge_date
 from appliance.bundle.install.store import Store
 from appliance.bundle.medium import FolderMedium, Medium
+from appliance.bundle.prove import read_manifest
 from appliance.bundle.repair import repair
 from appliance.bundle.trust import (
     Anchor,

@@ -289,6 +289,24 @@ def error_response(error: ApplianceError, retry_after_s: int) -> Response:
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 
+def _add_routes(app: FastAPI, gateway: Gateway) -> None:
+    app.add_api_route("/health", gateway.health, methods=["GET"])
+    app.add_api_route("/ready", gateway.ready, methods=["GET"])
+    app.add_api_route("/metrics", gateway.metrics, methods=["GET"])
+    app.add_api_route("/v1/models", gateway.models, methods=["GET"])
+    for path, route, model in (
+        ("/v1/chat/completions", gateway.chat, ChatRequest),
+        ("/v1/completions", gateway.completions, CompletionRequest),
+    ):
+        extra: dict[str, Any] = {
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": model.model_json_schema()}},
+            }
+        }
+        app.add_api_route(path, route, methods=["POST"], openapi_extra=extra)
+
+
 def create_app(
     settings: GatewaySettings, answering: Answering, keys: KeyStore, clock: Clock
 ) -> FastAPI:
@@ -309,21 +327,7 @@ def create_app(
         openapi_url=None,
         lifespan=lifespan,
     )
-    app.add_api_route("/health", gateway.health, methods=["GET"])
-    app.add_api_route("/ready", gateway.ready, methods=["GET"])
-    app.add_api_route("/metrics", gateway.metrics, methods=["GET"])
-    app.add_api_route("/v1/models", gateway.models, methods=["GET"])
-    for path, route, model in (
-        ("/v1/chat/completions", gateway.chat, ChatRequest),
-        ("/v1/completions", gateway.completions, CompletionRequest),
-    ):
-        extra: dict[str, Any] = {
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": model.model_json_schema()}},
-            }
-        }
-        app.add_api_route(path, route, methods=["POST"], openapi_extra=extra)
+    _add_routes(app, gateway)
 
     async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, ApplianceError)

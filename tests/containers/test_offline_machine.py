@@ -27,6 +27,7 @@ from docker.models.containers import Container
 from appliance.bundle.collect.common import BuildShell
 from appliance.bundle.images.recipe import load_defaults
 from appliance.bundle.recipe import load_recipe
+from tests.ceremony import hold
 from tests.containers.container_support import RECIPES, ROOT
 
 pytestmark = pytest.mark.containers
@@ -116,18 +117,8 @@ def carry(folder: Path, work: Path) -> Path:
 @pytest.fixture
 def media(tmp_path: Path) -> tuple[Path, str]:
     """Hold the ceremony, build a full and a difference bundle, carry both over."""
-    secret = tmp_path / "pass"
-    secret.write_text("a passphrase\n")
-    given = ("--passphrase-file", str(secret))
-    keys = {n: str(tmp_path / f"{n}.key") for n in ("r1", "r2", "r3", "release")}
-    for path in keys.values():
-        agent("bundle", "keys", "new", path, *given)
-    root = str(tmp_path / "1.root.json")
-    holders = [w for n in ("r1", "r2", "r3") for w in ("--root-key", keys[n])]
-    agent("bundle", "keys", "root", *holders, "--targets-key", keys["release"], "--out", root)
-    for name in ("r1", "r3"):
-        agent("bundle", "keys", "sign", root, "--key", keys[name], *given)
-    common = ["--root", root, "--targets-key", keys["release"], *given, "--input", str(ROOT)]
+    keys = hold(tmp_path / "keys", agent)
+    common = [*keys.arguments(), "--input", str(ROOT)]
     common += ["--work", str(tmp_path / "work")]
     note, mounted = tmp_path / "note.txt", tmp_path / "sticks"
     paper = ""
@@ -203,8 +194,8 @@ def test_carried_to_a_blank_machine_without_a_network(
     assert said("bundle rollback") == {"ok": True, "version": one, "earlier": two}
     assert "this is 0.1.0" in run("cat /srv/appliance/bundle/current/content/docs/note.txt")
     assert said(f"bundle update /media/1 --date {TODAY}", 77)["error"]["id"] == "bundle-rollback"
-    run("/srv/appliance/bundle/current/work/venv/bin/appliance --version")
-    run("ls /srv/appliance/bundle/current/work/collections/ansible_collections/ansible/posix")
+    run("/srv/appliance/bundle/current/activated/venv/bin/appliance --version")
+    run("ls /srv/appliance/bundle/current/activated/collections/ansible_collections/ansible/posix")
     assert said("audit verify")["ok"]
     receipts = run(f"{AGENT} audit search --json")
     for action in ("bundle.verify", "bundle.install", "bundle.update", "bundle.rollback"):

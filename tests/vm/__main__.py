@@ -78,8 +78,7 @@ def _whole(folder: Path, given: argparse.Namespace) -> Proof:
         folder / "blank-whole", with_roles=False, with_scores=given.scores, disk_mib=16_384
     )
     if given.bundle is None:
-        bundle = medium.build(folder, recipe="debian-12", sequence=1, images=given.images)
-        root = medium.ceremony(folder / "keys")
+        bundle, root = medium.build(folder, "debian-12", given.images)
     else:
         bundle, root = given.bundle, given.root
     carried = medium.stick(bundle, root, folder / "stick-whole.img")

@@ -12,9 +12,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PASSPHRASE = "a passphrase of the proof's own keys"
+from tests.ceremony import hold
+
 _MIB = 1 << 20
-_HOLDERS = ("r1", "r2", "r3", "release")
 
 
 @dataclass(frozen=True)
@@ -35,40 +35,21 @@ def agent(*words: str) -> dict[str, object]:
     return value
 
 
-def ceremony(folder: Path) -> Path:
-    """Make three root keys and a release key; return the signed root."""
-    folder.mkdir(parents=True, exist_ok=True)
-    root = folder / "1.root.json"
-    if root.is_file():
-        return root
-    secret = folder / "passphrase"
-    secret.write_text(PASSPHRASE + "\n", encoding="utf-8")
-    told = ("--passphrase-file", str(secret))
-    for name in _HOLDERS:
-        (folder / f"{name}.key").unlink(missing_ok=True)
-        agent("bundle", "keys", "new", str(folder / f"{name}.key"), *told)
-    holders = [word for n in _HOLDERS[:3] for word in ("--root-key", str(folder / f"{n}.key"))]
-    draft = folder / "draft.json"
-    release = ("--targets-key", str(folder / "release.key"))
-    agent("bundle", "keys", "root", *holders, *release, "--out", str(draft))
-    for name in _HOLDERS[:2]:
-        agent("bundle", "keys", "sign", str(draft), "--key", str(folder / f"{name}.key"), *told)
-    return draft.rename(root)
+def build(folder: Path, recipe: str, images: Path | None) -> tuple[Path, Path]:
+    """Build the bundle of ``recipe``; return it and its signed root.
 
-
-def build(folder: Path, *, recipe: str, sequence: int, images: Path | None) -> Path:
-    """Build the bundle of ``recipe``; what was downloaded before is kept in ``work``."""
-    root = ceremony(folder / "keys")
-    out = folder / f"bundle-{sequence}"
-    shutil.rmtree(out, ignore_errors=True)
-    words = ["bundle", "build", "--recipe", recipe, "--out", str(out), "--sequence", str(sequence)]
-    words += ["--root", str(root), "--targets-key", str(root.parent / "release.key")]
-    words += ["--passphrase-file", str(root.parent / "passphrase")]
-    words += ["--work", str(folder / "work")]
+    What was downloaded before is kept in ``work``.
+    """
+    out, secrets = folder / "bundle", folder / "keys"
+    for old in (out, secrets):
+        shutil.rmtree(old, ignore_errors=True)
+    keys = hold(secrets, agent)
+    words = ["bundle", "build", "--recipe", recipe, "--out", str(out), "--sequence", "1"]
+    words += [*keys.arguments(), "--work", str(folder / "work")]
     if images is not None:
         words += ["--images", str(images)]
     agent(*words)
-    return out
+    return out, keys.root
 
 
 def stick(bundle: Path, root: Path, image: Path) -> Medium:

@@ -31,8 +31,6 @@ class Options:
     cuts: tuple[float, ...] = (45.0, 150.0)  # seconds into `host provision`
     network: bool = True
     scores: bool = False
-    pipeline: bool = True
-    limit_s: float = 7200.0
 
 
 @dataclass

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from appliance.audit.recorder import Action, Recorder
 from appliance.bundle import exception
-from appliance.bundle.install.lifecycle import Lifecycle, Runner, copy_state, restore_state
+from appliance.bundle.install.lifecycle import (
+    Lifecycle,
+    Runner,
+    copy_state,
+    programs_readable,
+    restore_state,
+)
 from appliance.bundle.install.preflight import (
     Check,
     Probe,
@@ -25,14 +28,13 @@ from appliance.bundle.install.stage import PART, Hook, Stager, held_by, no_hook
 from appliance.bundle.install.store import READY, Store, Version, save_metadata
 from appliance.bundle.install.transaction import Journal, Transaction
 from appliance.bundle.medium import Medium
-from appliance.bundle.model import MANIFEST, Manifest, parse_manifest
-from appliance.bundle.prove import Wanted, prove
+from appliance.bundle.model import Manifest
+from appliance.bundle.prove import read_manifest
 from appliance.bundle.trust import Anchor, Trusted, anchor_by_fingerprint, load_trusted
 from appliance.core.clock import Clock
 from appliance.core.durable import exclusive, fsync_dir, os_errors, write_json
 from appliance.core.errors import (
     ApplianceError,
-    BundleFormatError,
     BundleRollbackError,
     BundleUntrustedError,
     ClockUnbelievableError,
@@ -64,16 +66,6 @@ class Tools:
     runner: Runner
     progress: Progress = NoProgress()  # noqa: RUF009 - it holds nothing
     hook: Hook = no_hook
-
-
-@contextmanager
-def programs_readable() -> Iterator[None]:
-    """Programs belong to root and are read by the services' own user, whatever root's umask is."""
-    before = os.umask(0o022)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 class Installer:
@@ -234,9 +226,6 @@ class Installer:
 
     def _activate(self, version: Version, trusted: Trusted) -> None:
         self._life(version).activate()
-        # What pip and tar wrote is in the page cache only: after a power cut a version called ready
-        # was seen full of empty files.
-        os.sync()
         self.tools.hook("before:ready")
         record = {
             "bundle": trusted.id,
@@ -380,21 +369,6 @@ class Installer:
         detail = {"kind": change.kind, "phase": change.phase, "to": change.target}
         self.tools.recorder.event("bundle.recovered", object_id=change.bundle, detail=detail)
         return said
-
-
-def read_manifest(medium: Medium, trusted: Trusted, limits: BundleSettings) -> Manifest:
-    """Prove and read ``bundle.json``; it is small, so it is read whole into memory."""
-    entry = trusted.entry(MANIFEST)
-    if entry.length > limits.manifest_max_bytes or len(entry.chunks) != 1:
-        raise BundleFormatError(
-            expected=f"bundle.json of at most {limits.manifest_max_bytes} bytes in one block",
-            found=f"{entry.length} bytes",
-        )
-    chunk = entry.chunks[0]
-    wanted = Wanted(entry.chunk_path(chunk), chunk.length, chunk.sha256, MANIFEST)
-    data = bytearray()
-    prove(medium, wanted, memoryview(bytearray(65_536)), lambda part, _: data.extend(part))
-    return parse_manifest(bytes(data))
 
 
 def _detail(trusted: Trusted, manifest: Manifest, request: Request) -> dict[str, Any]:

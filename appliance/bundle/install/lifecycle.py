@@ -7,8 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +72,16 @@ class ProcessRunner:
         return done.returncode
 
 
+@contextmanager
+def programs_readable() -> Iterator[None]:
+    """Programs belong to root and are read by the services' own user, whatever root's umask is."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 class Lifecycle:
     """The steps a manifest names, for one version."""
 
@@ -85,16 +95,19 @@ class Lifecycle:
 
     def activate(self) -> None:
         """Run every activation step afresh; raise :class:`ActivationFailedError`."""
-        shutil.rmtree(self.version.work, ignore_errors=True)
-        with os_errors(self.version.work):
-            self.version.work.mkdir(mode=0o755)
+        shutil.rmtree(self.version.activated, ignore_errors=True)
+        with os_errors(self.version.activated):
+            self.version.activated.mkdir(mode=0o755)
         for number, step in enumerate(self.manifest.lifecycle.activate):
             self._step(number, step)
+        # What pip and tar wrote is in the page cache only: after a power cut a version called ready
+        # was seen full of empty files.
+        os.sync()
 
     def _step(self, number: int, step: Step) -> None:
         if step.kind == "unpack":
             source = self.version.content / safe_path(step.archive)
-            unpack(source, self.version.work / safe_path(step.into), self.limits)
+            unpack(source, self.version.activated / safe_path(step.into), self.limits)
             return
         for argv in self._commands(step):
             status = self._run(argv, self.limits.activation_timeout_s)
@@ -112,13 +125,13 @@ class Lifecycle:
         return [step.argv]
 
     def _images(self, step: Step) -> list[tuple[str, ...]]:
-        python = str(self.version.work / safe_path(step.into) / "bin" / "python")
+        python = str(self.version.activated / safe_path(step.into) / "bin" / "python")
         load = (python, "-m", "appliance.bundle.images", "load")
         listed = [c.path for c in self.manifest.contents if c.kind == "image"]
         return [(*load, str(self.version.content / safe_path(path))) for path in listed]
 
     def _venv(self, step: Step) -> list[tuple[str, ...]]:
-        folder = str(self.version.work / safe_path(step.into))
+        folder = str(self.version.activated / safe_path(step.into))
         wheels = str(self.version.content / "wheels")
         install = (f"{folder}/bin/python", "-m", "pip", "install", "--no-index", "--no-cache-dir")
         every = sorted(str(p) for p in (self.version.content / "wheels").glob("*.whl"))

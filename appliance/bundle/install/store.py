@@ -20,7 +20,7 @@ READY = "ready.json"
 
 @dataclass(frozen=True)
 class Version:
-    """One version on disk: proven content, and what activation made of it in ``work``."""
+    """One version on disk: proven content, and what activation made of it in ``activated``."""
 
     folder: Path
 
@@ -35,9 +35,9 @@ class Version:
         return self.folder / "content"
 
     @property
-    def work(self) -> Path:
+    def activated(self) -> Path:
         """What activation made: virtual environments, unpacked collections."""
-        return self.folder / "work"
+        return self.folder / "activated"
 
     @property
     def ready(self) -> bool:

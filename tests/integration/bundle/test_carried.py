@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.ceremony import hold
+
 ROOT = Path(__file__).resolve().parents[3]
 TODAY = "$(date -u +%Y-%m-%d)"
 AGENT = f"{sys.executable} -m appliance"
@@ -70,21 +72,11 @@ def image(folder: Path, target: Path) -> None:
 @pytest.fixture
 def carried(tmp_path: Path) -> tuple[Path, str]:
     """Hold the ceremony, build a full and a difference bundle, put each into an image file."""
-    secret = tmp_path / "pass"
-    secret.write_text("a passphrase\n")
-    given = ("--passphrase-file", str(secret))
-    keys = {n: str(tmp_path / f"{n}.key") for n in ("r1", "r2", "r3", "release")}
-    for path in keys.values():
-        agent("bundle", "keys", "new", path, *given)
-    root = str(tmp_path / "1.root.json")
-    holders = [w for n in ("r1", "r2", "r3") for w in ("--root-key", keys[n])]
-    agent("bundle", "keys", "root", *holders, "--targets-key", keys["release"], "--out", root)
-    for name in ("r1", "r3"):
-        agent("bundle", "keys", "sign", root, "--key", keys[name], *given)
+    keys = hold(tmp_path / "keys", agent)
     recipe = ROOT / "appliance" / "bundle" / "recipes" / "demo.yaml"
     newer = tmp_path / "newer.yaml"
     newer.write_text(recipe.read_text().replace("version: 0.1.0", "version: 0.1.1"))
-    common = ["--root", root, "--targets-key", keys["release"], *given, "--input", str(ROOT)]
+    common = [*keys.arguments(), "--input", str(ROOT)]
     common += ["--work", str(tmp_path / "work")]
     one, two = tmp_path / "one", tmp_path / "two"
     first = agent(
@@ -123,4 +115,6 @@ def test_carried_to_a_machine_without_a_network(carried: tuple[Path, str]) -> No
     for action in ("bundle.verify", "bundle.install", "bundle.update", "bundle.rollback"):
         assert f'"{action}"' in seen
     version = folder / "home" / "bundle" / "versions" / one
-    assert (version / "work" / "collections" / "ansible_collections" / "ansible" / "posix").is_dir()
+    assert (
+        version / "activated" / "collections" / "ansible_collections" / "ansible" / "posix"
+    ).is_dir()

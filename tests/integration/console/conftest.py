@@ -80,6 +80,8 @@ class Codes:
 class World:
     """A home with a log, its console, and codes for its people."""
 
+    password = PASSWORD  # of every account of the tests
+
     home: Home
     console: Console
     codes: Codes
@@ -93,6 +95,10 @@ class World:
         if name is not None:
             assert visitor.login(name, self.codes.code(name)).status_code == 200
         return visitor
+
+    def said(self, action: str) -> list[dict[str, Any]]:
+        """Return the entries of one action."""
+        return [e for e in self.actions() if e["action"] == action]
 
     def actions(self) -> list[dict[str, Any]]:
         """Return every entry of the log."""

@@ -93,7 +93,7 @@ def test_the_images_of_a_bundle_are_loaded_by_its_own_agent(
     refused = pytest.raises(ActivationFailedError) if "bad" in images else nullcontext()
     with refused:
         lifecycle.activate()
-    python = str(version.work / "venv" / "bin" / "python")
+    python = str(version.activated / "venv" / "bin" / "python")
     assert runner.ran == [
         (
             *(python, "-m", "appliance.bundle.images", "load"),

@@ -137,7 +137,7 @@ def test_every_collection_is_carried_pinned_and_unpacked(name: str) -> None:
         assert content.version == pinned[collection.name]
         assert unpacked[content.path] == "collections"
     search = (PLAYBOOKS / "ansible.cfg").read_text(encoding="utf-8")
-    assert "../../work/collections" in search  # where activation puts them
+    assert "../../activated/collections" in search  # where activation puts them
 
 
 def test_the_services_run_the_images_of_this_version() -> None:

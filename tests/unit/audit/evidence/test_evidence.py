@@ -16,61 +16,21 @@ from typing import Any
 import pytest
 
 from appliance.audit import note, proof, tiles
-from appliance.audit.evidence import Evidence, Kind, Limits, Part, Question, build, entry_time
+from appliance.audit.evidence import Part, Question, build, entry_time
 from appliance.audit.evidence_zip import members_of, write_zip
 from appliance.audit.witness import WitnessBook
-from appliance.core.canonical import canonical_json
-from appliance.core.errors.audit import AuditEntryUnavailableError, AuditEvidenceError
-
-LIMITS = Limits(entries=10_000, proofs=5)
-ANA = Question(
-    "2026-03-01T02:00:00.000000Z", "2026-03-01T05:00:00.000000Z", {"patient": ["p1-ana"]}
+from appliance.core.errors.audit import AuditEntryUnavailableError
+from tests.unit.audit.evidence.evidence_case import (
+    ANA,
+    LIMITS,
+    Members,
+    edit,
+    made,
+    reason,
+    unpack,
+    unpack_entries,
+    verify,
 )
-Members = dict[str, bytes]
-
-
-def made(
-    log: Any, book: WitnessBook, question: Question = ANA, kind: Kind = "complete"
-) -> Evidence:
-    return build([Part(log.shard)], question, LIMITS, book, kind=kind)
-
-
-def verify(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Run the carried verifier without site packages and return its answer."""
-    command = [sys.executable, "-I", "-S", str(folder / "verify.py"), "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert not done.stderr, done.stderr
-    return done.returncode, json.loads(done.stdout)
-
-
-def unpack(members: list[tuple[str, bytes]], folder: Path) -> Path:
-    for name, data in members:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
-
-
-def reason(tmp_path: Path, evidence: Evidence, change: Callable[[Members], None]) -> Any:
-    """Tamper with evidence and return why it is refused."""
-    members = dict(members_of(evidence))
-    change(members)
-    code, answer = verify(unpack(list(members.items()), tmp_path / "tampered"))
-    assert code == 1 and not answer["ok"]
-    return answer["reason"][0]
-
-
-def unpack_entries(data: bytes) -> list[bytes]:
-    entries = []
-    while data:
-        length = int.from_bytes(data[:2], "big")
-        entries.append(data[2 : 2 + length])
-        data = data[2 + length :]
-    return entries
-
-
-def edit(members: Members, name: str, change: Callable[[Any], Any]) -> None:
-    members[name] = canonical_json(change(json.loads(members[name]))) + b"\n"
 
 
 def test_all_accesses_to_a_patient_are_listed_and_shown_to_be_all(
@@ -350,65 +310,10 @@ def test_emergency_accesses_of_a_day(
     assert listed == [log.entries[150], log.entries[200]]
 
 
-def test_a_period_without_accesses_is_shown_empty(
-    tmp_path: Path, log: Any, book: WitnessBook
-) -> None:
-    question = Question("2026-03-01T02:00:10.000000Z", "2026-03-01T02:00:20.000000Z")
-    code, answer = verify(unpack(members_of(made(log, book, question)), tmp_path))
-    assert code == 0 and ["range", 119, 121] in answer["findings"]
-
-
-def test_from_the_beginning_and_to_the_end_of_the_log(
-    tmp_path: Path, log: Any, book: WitnessBook
-) -> None:
-    code, answer = verify(unpack(members_of(made(log, book, Question())), tmp_path))
-    assert code == 0 and ["range", 0, 599] in answer["findings"]
-
-
-def test_an_end_that_cannot_be_shown_is_refused(log: Any, book: WitnessBook) -> None:
-    with pytest.raises(AuditEvidenceError, match="after the period"):
-        made(log, book, Question("2026-03-01T02:00:00.000000Z", "2026-03-09T00:00:00.000000Z"))
-    with pytest.raises(AuditEvidenceError, match="starts before its end"):
-        made(log, book, Question(ANA.until, ANA.since))
-    with pytest.raises(AuditEvidenceError, match="at most"):
-        build([Part(log.shard)], ANA, Limits(10, 5), book)
-
-
-@pytest.mark.parametrize("moment", ["2026-03-01T02:00:00Z", "2026-03-01", "yesterday"])
-def test_a_time_in_another_spelling_is_refused(
-    tmp_path: Path, log: Any, book: WitnessBook, moment: str
-) -> None:
-    """Times are compared as text, so they must have one spelling."""
-    with pytest.raises(ValueError, match="RFC 3339"):
-        Question(moment, None)
-
-    def change(members: Members) -> None:
-        edit(members, "manifest.json", lambda m: {**m, "question": {**m["question"], "to": moment}})
-
-    assert reason(tmp_path, made(log, book), change) == "bad-file"
-
-
 def test_a_missing_bundle_is_an_error(log: Any, book: WitnessBook) -> None:
     (log.folder / tiles.entries_path(1)).unlink()
     with pytest.raises(AuditEntryUnavailableError):
         made(log, book)
-
-
-def test_an_access_under_a_clock_set_back_is_listed_by_its_place_in_the_log(
-    tmp_path: Path, make_log: Callable[..., Any], book: WitnessBook
-) -> None:
-    """Set the clock back, look at the record, set it forward: the order of the log still tells."""
-    log = make_log()
-    log.opened(0)
-    for minute in range(1, 400):
-        log.add(minute, user="doctor-1", patient="p1-bia")
-        if minute == 200:
-            log.add(5, user="intruder", patient="p1-ana")
-    log.write()
-    folder = unpack(members_of(made(log, book)), tmp_path)
-    code, answer = verify(folder)
-    assert code == 0 and ["clock", 201] in answer["findings"]
-    assert b"intruder" in (folder / "accesses.ndjson").read_bytes()
 
 
 def test_an_older_witnessed_state_is_used_when_it_covers_the_range(
