@@ -56,6 +56,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-network", action="store_true", help="leave the variant out")
     parser.add_argument("--scores", action="store_true", help="Lynis and OpenSCAP, long")
+    parser.add_argument("--keep", action="store_true", help="leave the guest on, to look into it")
+    parser.add_argument(
+        "--go-on", metavar="STEP", default="", help="in a guest that was left on, from this step"
+    )
     return parser.parse_args()
 
 
@@ -69,7 +73,7 @@ def _quick(folder: Path, given: argparse.Namespace) -> Proof:
         boot_timeout_s=given.boot_seconds,
     )
     proof = Proof(guest, folder, ("storage",))
-    _fresh(guest, lambda: run(proof, ("storage",)))
+    _fresh(guest, lambda: run(proof, ("storage",)), keep=given.keep)
     return proof
 
 
@@ -81,13 +85,13 @@ def _whole(folder: Path, given: argparse.Namespace) -> Proof:
         bundle, root = medium.build(folder, "debian-12", given.images)
     else:
         bundle, root = given.bundle, given.root
-    carried = medium.stick(bundle, root, folder / "stick-whole.img")
+    carried = medium.stick(bundle, root, folder / "stick-whole.img", again=bool(given.go_on))
     guest = Guest(
         folder / "guest-whole",
         blank,
         memory_mib=6144,
         stick=carried.image,
-        safe=medium.fat(folder / "safe.img", "SAFE", 64, []),
+        safe=medium.fat(folder / "safe.img", "SAFE", 64, [], again=bool(given.go_on)),
         data_mib=24_576,
         cache="writeback",
         kvm=given.kvm,
@@ -98,20 +102,26 @@ def _whole(folder: Path, given: argparse.Namespace) -> Proof:
     if given.cut is not None:
         options.cuts = tuple(given.cut)
     whole = Whole(proof, carried, options)
+    if given.go_on:
+        guest.attach()
+        run_whole(whole, given.go_on)
+        return proof
     try:
-        _fresh(guest, lambda: run_whole(whole))
+        _fresh(guest, lambda: run_whole(whole), keep=given.keep)
     finally:
-        whole.cable.unplug()
+        if not given.keep:
+            whole.cable.unplug()
     return proof
 
 
-def _fresh(guest: Guest, work: Callable[[], None]) -> None:
+def _fresh(guest: Guest, work: Callable[[], None], *, keep: bool) -> None:
     shutil.rmtree(guest.folder, ignore_errors=True)
     guest.prepare()
     try:
         work()
     finally:
-        guest.stop(cut=True)
+        if not keep:
+            guest.stop(cut=True)
 
 
 if __name__ == "__main__":

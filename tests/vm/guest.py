@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -51,6 +53,7 @@ class Guest:
     cache: str = "unsafe"
     kvm: bool = False  # a /dev/kvm that is there need not work: nested, it was seen to hang
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _left_on: list[int] = field(default_factory=list)  # processes of the run we go on with
     _port: socket.socket | None = None
     _waiting: bytes = b""
     _number: int = 0
@@ -95,9 +98,16 @@ class Guest:
         self._until_there("tpm.sock")
         self._spawn(self._qemu(), "qemu.log")
         self._until_there("proof.sock")
+        self._file("pids.json").write_text(json.dumps([child.pid for child in self._children]))
         self._port = self._connected("proof.sock")
         self._wait_ready(began + self.boot_timeout_s)
         return time.monotonic() - began
+
+    def attach(self) -> None:
+        """Talk to a machine that an earlier run left on; its power is not ours to cut."""
+        self._port = self._connected("proof.sock")
+        self._number = time.monotonic_ns()  # above every number of the earlier run
+        self._left_on = json.loads(self._file("pids.json").read_text())
 
     def _qemu(self) -> list[str]:
         accel = ["kvm", "-cpu", "host"] if self.kvm else ["tcg,thread=multi", "-cpu", "max"]
@@ -153,19 +163,32 @@ class Guest:
     def stop(self, *, cut: bool = False) -> None:
         """Shut down in order, or ``cut`` the power; the disks stay."""
         qemu = self._children[-1] if self._children else None
-        if qemu is not None and not cut and qemu.poll() is None:
+        if not cut and (self._left_on or (qemu is not None and qemu.poll() is None)):
             with suppress(OSError, GuestError):
                 self.run("(sleep 1; systemctl poweroff) >/dev/null 2>&1 & true", 30)
-            with suppress(subprocess.TimeoutExpired):
-                qemu.wait(180)
+            self._gone(180)
         for child in reversed(self._children):
             child.kill()
             child.wait()
+        for pid in reversed(self._left_on):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._children.clear()
+        self._left_on.clear()
         if self._port is not None:
             self._port.close()
             self._port = None
         self._waiting = b""
+
+    def _gone(self, seconds: float) -> None:
+        """Wait until QEMU ended: the machine closes its end of the port."""
+        assert self._port is not None
+        deadline = time.monotonic() + seconds
+        with suppress(OSError):
+            while (left := deadline - time.monotonic()) > 0:
+                self._port.settimeout(left)
+                if not self._port.recv(65536):
+                    return
 
     def __enter__(self) -> Self:
         """Return the guest itself."""

@@ -52,20 +52,23 @@ def build(folder: Path, recipe: str, images: Path | None) -> tuple[Path, Path]:
     return out, keys.root
 
 
-def stick(bundle: Path, root: Path, image: Path) -> Medium:
-    """Write the bundle onto a FAT32 stick labelled BUNDLE."""
+def stick(bundle: Path, root: Path, image: Path, *, again: bool = False) -> Medium:
+    """Write the bundle onto a FAT32 stick labelled BUNDLE, unless it is in use ``again``."""
     shown = agent("bundle", "keys", "show", str(root))
     used = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
     # Clusters, directories and the two tables take their share.
-    fat(image, "BUNDLE", max(used * 11 // 10 // _MIB + 64, 512), sorted(bundle.iterdir()))
+    mib = max(used * 11 // 10 // _MIB + 64, 512)
+    fat(image, "BUNDLE", mib, sorted(bundle.iterdir()), again=again)
     done = subprocess.run(
         ["sha256sum", str(bundle / "verify_bundle.py")], capture_output=True, text=True, check=True
     )
     return Medium(image, str(shown["fingerprint"]), done.stdout.split()[0])
 
 
-def fat(image: Path, label: str, mib: int, content: list[Path]) -> Path:
+def fat(image: Path, label: str, mib: int, content: list[Path], *, again: bool = False) -> Path:
     """Make a FAT32 image with a partition-less file system, as sticks come; fill it."""
+    if again:
+        return image
     image.unlink(missing_ok=True)
     subprocess.run(["truncate", "--size", f"{mib}M", str(image)], check=True)
     subprocess.run(["mkfs.vfat", "-F", "32", "-n", label, str(image)], check=True)

@@ -15,7 +15,7 @@ from typing import Any
 from tests.vm import setup
 from tests.vm.guest import DATA_DISK, Done, Guest, GuestError
 
-_LOG = "/var/log/proof-progress.log"
+LOG = "/var/log/proof-progress.log"
 _MOUNTED = "mountpoint -q /srv/appliance"
 _CLOSE = "umount /srv/appliance 2>/dev/null; cryptsetup close appliance-data 2>/dev/null; true"
 
@@ -62,7 +62,7 @@ class Proof:
 
     def json(self, command: str, timeout: float = 1800) -> tuple[Done, dict[str, Any]]:
         """Run a command of the agent with --json; return how it ended and its object."""
-        done = self.guest.run(f"{self.prefix} {command} --json 2>>{_LOG}", timeout)
+        done = self.guest.run(f"{self.prefix} {command} --json 2>>{LOG}", timeout)
         line = next((x for x in reversed(done.out.splitlines()) if x.startswith("{")), "{}")
         return done, json.loads(line)
 
@@ -71,7 +71,7 @@ class Proof:
         named = "".join(f" --role {role}" for role in self.roles)
         done, value = self.json(f"host provision{named}", 5400)
         if "changed" not in value:
-            raise GuestError(f"exit {done.rc}: {value or self.guest.run(f'tail -n 5 {_LOG}').out}")
+            raise GuestError(f"exit {done.rc}: {value or self.guest.run(f'tail -n 5 {LOG}').out}")
         failed = [
             c["name"] for c in value["verify"]["checks"] if c["status"] in {"fail", "unknown"}
         ]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
-from tests.vm import lan, scores, setup
+from tests.vm import lan, scores, setup, work
 from tests.vm.guest import DATA_DISK, GuestError
 from tests.vm.medium import Medium
 from tests.vm.proof import Proof
@@ -271,46 +273,79 @@ class Whole:
         return json.dumps({k: v for k, v in value.items() if k in {"ok", "attempts", "packets"}})
 
 
-def run_whole(whole: Whole) -> None:
-    """Do it; what depends on a step that failed is not tried."""
-    proof, step, guest = whole.proof, whole.proof.step, whole.proof.guest
+@dataclass(frozen=True)
+class Todo:
+    """A step of the proof; after a failed one that is ``needed`` nothing more is tried."""
+
+    name: str
+    work: Callable[[], str]
+    needed: bool = False
+
+
+def run_whole(whole: Whole, go_on: str = "") -> None:
+    """Do all steps, or those from ``go_on`` in a guest that an earlier run left on."""
+    proof = whole.proof
     proof.prefix, proof.recovery = SETUP, _SAFE
-    needed = (
-        ("boot the blank machine", lambda: f"up after {guest.start():.0f} s"),
-        *((("scores before", lambda: whole.scores("before")),) if whole.options.scores else ()),
-        ("prove the bundle", whole.prove_the_bundle),
-        ("take the agent from it", whole.take_the_agent),
-        ("settings and secrets", whole.settle),
-        ("bad input is refused", whole.refuse_bad_input),
-        ("look before doing", whole.plan),
-        *(
-            (f"power cut at {s:.0f} s", lambda s=s: whole.cut_power_after(s))
-            for s in whole.options.cuts
-        ),
-        ("provision", lambda: proof.provision(again=False)),
-        ("the key for the safe", whole.key_for_the_safe),
-        ("the bundle into the volume", whole.into_the_volume),
-        ("provision with the bundle", lambda: proof.provision(again=False)),
-        ("reboot", proof.reboot),
-        ("the TPM unlocks the volume", proof.unlocked_by_tpm),
-    )
-    for name, work in needed:
-        if not step(name, work):
+    todo = [*_install(whole), *_look(whole), *_locks(whole)]
+    if go_on:
+        names = [step.name for step in todo]
+        todo = todo[names.index(go_on) :]
+        if proof.guest.run(f"test -e {HOME}/bundle/current").rc == 0:
+            proof.prefix, proof.home = INSTALLED, HOME
+    for step in todo:
+        if not proof.step(step.name, step.work) and step.needed:
             return
-    step("all services are healthy", whole.services)
-    step("host verify", proof.verify)
-    step("confined, looked at by other means", whole.confined)
-    step("a second run changes nothing", lambda: proof.provision(again=True))
-    if whole.options.network and step("plug the cable in", whole.plug_the_cable):
-        step("provision with a network", lambda: proof.provision(again=False))
-        step("seen from the network", lambda: lan.scan(guest, whole.cable))
-        step("host exposure after the engine was restarted", whole.exposure)
+
+
+def _install(whole: Whole) -> Iterator[Todo]:
+    """The guide's steps, with what goes wrong on the way."""
+    proof, guest = whole.proof, whole.proof.guest
+    yield Todo("boot the blank machine", lambda: f"up after {guest.start():.0f} s", needed=True)
     if whole.options.scores:
-        step("scores after", lambda: whole.scores("after"))
-    step("nothing tried to leave", whole.egress)
-    step("the log verifies on another machine", proof.log_elsewhere)
-    if not step("reboot with a cleared TPM", lambda: proof.reboot(clear_tpm=True)):
-        return
-    step("a cleared TPM opens nothing", proof.still_locked)
-    step("the passphrase opens it", lambda: proof.opened_with("passphrase"))
-    step("the recovery key opens it", whole.opened_with_the_key_of_the_safe)
+        yield Todo("scores before", lambda: whole.scores("before"))
+    yield Todo("prove the bundle", whole.prove_the_bundle, needed=True)
+    yield Todo("take the agent from it", whole.take_the_agent, needed=True)
+    yield Todo("settings and secrets", whole.settle, needed=True)
+    yield Todo("bad input is refused", whole.refuse_bad_input)
+    yield Todo("look before doing", whole.plan)
+    for seconds in whole.options.cuts:
+        yield Todo(
+            f"power cut at {seconds:.0f} s",
+            partial(whole.cut_power_after, seconds),
+            needed=True,
+        )
+    yield Todo("provision", lambda: proof.provision(again=False), needed=True)
+    yield Todo("the key for the safe", whole.key_for_the_safe)
+    yield Todo("the bundle into the volume", whole.into_the_volume, needed=True)
+    yield Todo("provision with the bundle", lambda: proof.provision(again=False), needed=True)
+    yield Todo("reboot", proof.reboot, needed=True)
+    yield Todo("the TPM unlocks the volume", proof.unlocked_by_tpm, needed=True)
+
+
+def _look(whole: Whole) -> Iterator[Todo]:
+    """What is there now, looked at from inside and from outside."""
+    proof, guest = whole.proof, whole.proof.guest
+    yield Todo("all services are healthy", whole.services)
+    yield Todo("host verify", proof.verify)
+    yield Todo("confined, looked at by other means", whole.confined)
+    yield Todo("the pipeline trains and promotes", partial(work.pipeline, proof))
+    yield Todo("an application asks", partial(work.asked, proof))
+    yield Todo("a second run changes nothing", lambda: proof.provision(again=True))
+    if whole.options.network:
+        yield Todo("plug the cable in", whole.plug_the_cable)
+        yield Todo("provision with a network", lambda: proof.provision(again=False))
+        yield Todo("seen from the network", lambda: lan.scan(guest, whole.cable))
+        yield Todo("host exposure after the engine was restarted", whole.exposure)
+    if whole.options.scores:
+        yield Todo("scores after", lambda: whole.scores("after"))
+    yield Todo("nothing tried to leave", whole.egress)
+    yield Todo("the log verifies on another machine", proof.log_elsewhere)
+
+
+def _locks(whole: Whole) -> Iterator[Todo]:
+    """The volume's ways in, and the TPM as the negative control."""
+    proof = whole.proof
+    yield Todo("reboot with a cleared TPM", lambda: proof.reboot(clear_tpm=True), needed=True)
+    yield Todo("a cleared TPM opens nothing", proof.still_locked)
+    yield Todo("the passphrase opens it", lambda: proof.opened_with("passphrase"))
+    yield Todo("the recovery key opens it", whole.opened_with_the_key_of_the_safe)
