@@ -88,7 +88,7 @@ class Guest:
     def start(self) -> float:
         """Boot and wait until the machine takes commands; return the seconds it took."""
         began = time.monotonic()
-        for name in ("tpm.sock", "proof.sock"):
+        for name in ("tpm.sock", "proof.sock", "qmp.sock"):
             self._file(name).unlink(missing_ok=True)
         self._spawn(
             ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self._file('tpm')}",
@@ -128,11 +128,13 @@ class Guest:
             "-chardev", f"socket,id=proof,path={self._file('proof.sock')},server=on,wait=off",
             "-device", "virtserialport,chardev=proof,name=proof",
             "-device", "virtio-rng-pci", "-device", "qemu-xhci",
+            "-qmp", f"unix:{self._file('qmp.sock')},server=on,wait=off",
         ]  # fmt: skip
         for name, path in (("stick", self.stick), ("safe", self.safe)):
             if path is not None:
                 command += ["-drive", f"file={path},if=none,id={name},format=raw",
-                            "-device", f"usb-storage,drive={name},removable=on"]  # fmt: skip
+                            "-device",
+                            f"usb-storage,drive={name},id=usb-{name},removable=on"]  # fmt: skip
         return ["ip", "netns", "exec", self.lan, *command] if self.lan else command
 
     def _card(self) -> list[str]:
@@ -159,6 +161,34 @@ class Guest:
         if done.rc != 0:
             raise GuestError(f"`{command}` ended with {done.rc}:\n{done.out[-4000:]}")
         return done.out
+
+    def pull(self, name: str) -> None:
+        """Pull a stick out, whatever the machine is doing with it."""
+        self._monitor("device_del", id=f"usb-{name}")
+
+    def plug(self, name: str, image: Path) -> None:
+        """Put a stick in."""
+        node = f"{name}-{self._number}"
+        file = {"driver": "file", "filename": str(image)}
+        self._monitor("blockdev-add", driver="raw", file=file, **{"node-name": node})
+        stick = {"driver": "usb-storage", "id": f"usb-{name}", "drive": node, "removable": True}
+        self._monitor("device_add", **stick)
+
+    def _monitor(self, command: str, **arguments: object) -> None:
+        """Tell QEMU; its errors are ours."""
+        with socket.socket(socket.AF_UNIX) as port:
+            port.settimeout(30)
+            port.connect(str(self._file("qmp.sock")))
+            with port.makefile("rw", encoding="utf-8") as lines:
+                lines.readline()  # the greeting
+                for asked in ("qmp_capabilities", command):
+                    given = arguments if asked == command else {}
+                    lines.write(json.dumps({"execute": asked, "arguments": given}) + "\n")
+                    lines.flush()
+                    while "event" in (said := json.loads(lines.readline())):
+                        pass
+                    if "error" in said:
+                        raise GuestError(f"QEMU, {asked}: {said['error']}")
 
     def stop(self, *, cut: bool = False) -> None:
         """Shut down in order, or ``cut`` the power; the disks stay."""

@@ -118,6 +118,8 @@ def build(
     if stamp.is_file() and blank.disk.is_file():
         return blank
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.done"):
+        old.unlink()
     root = folder / "root"
     shutil.rmtree(root, ignore_errors=True)
     _bootstrap(root, packages)

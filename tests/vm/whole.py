@@ -181,15 +181,39 @@ class Whole:
 
     # -- step 9 --------------------------------------------------------------------------------
 
-    def into_the_volume(self) -> str:
-        """The bundle into the encrypted volume."""
+    def pulled_out(self) -> str:
+        """The stick is pulled out while it is read: refused in words, and nothing is installed."""
+        self._settings_into_the_volume()
+        guest, unit = self.proof.guest, "proof-pulled"
+        guest.must(f"systemd-run --quiet --unit={unit} -p RemainAfterExit=yes {self._installs()}")
+        time.sleep(25)
+        guest.pull("stick")
+        state = f"systemctl show -p SubState --value {unit}"
+        guest.must(
+            f"for n in $(seq 300); do [ $({state}) = running ] || exit 0; sleep 2; done", 660
+        )
+        said = guest.run(f"journalctl -u {unit} -o cat | tail -n 20").out
+        left = guest.run(f"test -e {HOME}/bundle/current")
+        guest.run("umount -l /media/stick; systemctl reset-failed")
+        guest.plug("stick", self.medium.image)
+        if left.rc == 0 or "expected" not in said:
+            raise GuestError(f"current exists: {left.rc == 0}; it said: {said}")
+        return said.strip().splitlines()[0]
+
+    def _settings_into_the_volume(self) -> None:
         self.mount("BUNDLE", "stick", "-o ro")
         self.say(f"install -m 640 -g 10000 {setup.HOME}/appliance.toml {HOME}/appliance.toml")
-        out = self.say(
-            f"{SETUP} --home {HOME} bundle install /media/stick"
-            f' --fingerprint "{self.medium.fingerprint}" --date {self.today}',
-            3600,
+
+    def _installs(self) -> str:
+        return (
+            f"/usr/local/sbin/{SETUP} --home {HOME} bundle install /media/stick"
+            f' --fingerprint "{self.medium.fingerprint}" --date {self.today}'
         )
+
+    def into_the_volume(self) -> str:
+        """The bundle into the encrypted volume."""
+        self._settings_into_the_volume()
+        out = self.say(self._installs(), 3600)
         self.proof.prefix, self.proof.home = INSTALLED, HOME
         return out.strip().splitlines()[-1]
 
@@ -316,6 +340,7 @@ def _install(whole: Whole) -> Iterator[Todo]:
         )
     yield Todo("provision", lambda: proof.provision(again=False), needed=True)
     yield Todo("the key for the safe", whole.key_for_the_safe)
+    yield Todo("the stick pulled out half-way", whole.pulled_out)
     yield Todo("the bundle into the volume", whole.into_the_volume, needed=True)
     yield Todo("provision with the bundle", lambda: proof.provision(again=False), needed=True)
     yield Todo("reboot", proof.reboot, needed=True)
