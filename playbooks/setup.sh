@@ -30,8 +30,12 @@ echo "3/4 installing the agent"
 # A power cut leaves files empty that pip and tar take for finished.
 [ -e "$venv/.complete" ] || rm -rf "$venv" "$content/collections/ansible_collections"
 python3 -m venv "$venv"
-# Not compiled beforehand: this copy of the agent only provisions, and imports a small part.
-"$venv/bin/python" -m pip install -q --no-compile --no-index --no-cache-dir --find-links "$content/wheels" hospital-ai-appliance
+# This copy of the agent only provisions, verifies and installs: what the rest of it imports (the
+# engine, the detectors) comes with the whole installation, in the encrypted volume.
+from_bundle() { "$venv/bin/python" -m pip install -q --no-compile --no-index --no-cache-dir --find-links "$content/wheels" "$@"; }
+from_bundle --no-deps hospital-ai-appliance
+from_bundle ansible-core ansible-runner click cryptography docker packaging prometheus-client psutil \
+    pydantic pyyaml requests rfc8785 securesystemslib tomli-w tuf
 for archive in "$content"/collections/*.tar.gz; do
     [ -e "$archive" ] && tar -xzf "$archive" -C "$content/collections" --no-same-owner
 done

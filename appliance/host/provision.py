@@ -66,11 +66,12 @@ class Provisioner:
     state_file: Path | None = None
 
     def plan(self, values: dict[str, Any], **where: Any) -> Tally:
-        """Run in check mode and return what would change; nothing is changed."""
-        tally = Tally()
-        self.ansible.run(Play(SITE, values, check=True, **where), self._watcher(tally))
-        self.progress.close()
-        return tally
+        """Run in check mode and return what would change; nothing is changed.
+
+        Raises:
+            ProvisionFailedError: the playbooks did not run, so nothing is known.
+        """
+        return self._look(Play(SITE, values, check=True, **where))
 
     def provision(self, values: dict[str, Any], **where: Any) -> Tally:
         """Run for real; raise when a task failed. The same call again goes on from there."""
@@ -98,10 +99,19 @@ class Provisioner:
         return tally
 
     def verify_there(self, values: dict[str, Any], **where: Any) -> Tally:
-        """Let the playbooks look at another machine (over SSH); nothing is changed."""
+        """Let the playbooks look at another machine (over SSH); nothing is changed.
+
+        Raises:
+            ProvisionFailedError: the playbooks did not run, so nothing is known.
+        """
+        return self._look(Play(VERIFY, values, **where))
+
+    def _look(self, play: Play) -> Tally:
         tally = Tally()
-        self.ansible.run(Play(VERIFY, values, **where), self._watcher(tally))
+        status = self.ansible.run(play, self._watcher(tally))
         self.progress.close()
+        if not tally.failures:  # those are the answer
+            _require_success(status, tally)
         return tally
 
     def _watcher(self, tally: Tally) -> Any:
@@ -171,9 +181,13 @@ def _require_success(status: int, tally: Tally) -> None:
     failures = tally.failures
     if status == 0:
         return
-    first = failures[0] if failures else Failure(OUTSIDE, tally.task, "", f"status {status}")
+    first = failures[0] if failures else _without_task(status, tally)
     kind = HostPreflightError if first.role == _PREFLIGHT else ProvisionFailedError
     raise kind(expected=f"{first.role}: {first.task}", found=first.message)
+
+
+def _without_task(status: int, tally: Tally) -> Failure:
+    return Failure(OUTSIDE, tally.task or "the playbooks run", "", tally.said or f"status {status}")
 
 
 def reasons(playbooks: Path, roles: Iterable[str]) -> dict[str, str]:

@@ -56,6 +56,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-network", action="store_true", help="leave the variant out")
     parser.add_argument("--scores", action="store_true", help="Lynis and OpenSCAP, long")
+    parser.add_argument("--skip", metavar="STEP", action="append", default=[], help="leave it out")
     parser.add_argument("--keep", action="store_true", help="leave the guest on, to look into it")
     parser.add_argument(
         "--go-on", metavar="STEP", default="", help="in a guest that was left on, from this step"
@@ -98,7 +99,7 @@ def _whole(folder: Path, given: argparse.Namespace) -> Proof:
         boot_timeout_s=given.boot_seconds,
     )
     proof = Proof(guest, folder, ())
-    options = Options(network=not given.no_network, scores=given.scores)
+    options = Options(not given.no_network, given.scores, tuple(given.skip))
     if given.cut is not None:
         options.cuts = tuple(given.cut)
     whole = Whole(proof, carried, options)

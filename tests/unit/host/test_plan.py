@@ -87,6 +87,21 @@ def test_a_status_without_a_failed_task_is_still_a_failure() -> None:
         Provisioner(Twin(GOOD, 4), MemoryRecorder("host")).provision({})
 
 
+def test_a_plan_of_playbooks_that_could_not_begin_is_not_a_plan_without_changes() -> None:
+    said = {"event": "verbose", "stdout": "\x1b[0;31m[ERROR]: couldn't resolve x.y.z\x1b[0m"}
+    worker = Provisioner(Twin([said], 4), MemoryRecorder("host"))
+    for look in (worker.plan, worker.verify_there):
+        with pytest.raises(ProvisionFailedError) as caught:
+            look({})
+        assert caught.value.found == "[ERROR]: couldn't resolve x.y.z"
+
+
+def test_what_a_plan_finds_is_its_answer() -> None:
+    twin = Twin([starts("a"), ends("a", "runner_on_failed", msg="No disk.")], 2)
+    tally = Provisioner(twin, MemoryRecorder("host")).plan({})
+    assert [failure.message for failure in tally.failures] == ["No disk."]
+
+
 def test_a_failure_that_was_foreseen_is_none() -> None:
     tally = Tally()
     event = ends("a", "runner_on_failed", msg="no")
