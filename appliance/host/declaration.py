@@ -14,8 +14,8 @@ from appliance.core.errors.host import DeclarationInvalidError
 from appliance.core.settings.host import HostSettings
 from appliance.host.firewall_rules import Opening
 
-# The services of images/compose.yaml that always run; the inference service is there too, the
-# trainer only while it trains.
+# The services of images/compose.yaml that always run, and the one that runs where its image is.
+TRAINER = "trainer"
 SERVICES = ("inference", "gateway", "console", "prometheus", "node-exporter")
 
 
@@ -75,7 +75,10 @@ def declaration(site: HostSettings, policy_file: Path) -> Declaration:
         raise DeclarationInvalidError(
             expected=f"a declared exposure in {policy_file}", found=f"{key}: {first['msg']}"
         ) from error
-    return Declaration(site, _openings(site, policy, "host"), _openings(site, policy, "container"))
+    trainer = policy_file.parents[1] / "images" / f"{TRAINER}.oci.tar"
+    services = (*SERVICES, TRAINER) if trainer.is_file() else SERVICES
+    host, published = _openings(site, policy, "host"), _openings(site, policy, "container")
+    return Declaration(site, host, published, services)
 
 
 def _openings(site: HostSettings, policy: Policy, by: str) -> tuple[Opening, ...]:

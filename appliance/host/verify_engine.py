@@ -83,7 +83,8 @@ def _containers(machine: Machine, services: tuple[str, ...]) -> Check:
     question = Question(
         "containers",
         f"running and healthy: {', '.join(services) or 'none declared'}",
-        "Look at: docker logs NAME. Start them: systemctl restart appliance.",
+        "Look at: docker logs NAME. Start them: systemctl restart appliance-services (trainer: "
+        "appliance-trainer).",
     )
     reading = machine.run(PS)
     rows = _rows(reading)

@@ -83,7 +83,7 @@ def starter(settings: TrainingSettings) -> Start:
     if settings.runner == "container":
         return _in_container(settings)
     if settings.runner == "attached":
-        return lambda run, _: Attached(run)
+        return _offered
     trainer = find_trainer(settings)
 
     def child(run: Path, job: dict[str, Any]) -> Running:
@@ -93,6 +93,12 @@ def starter(settings: TrainingSettings) -> Start:
         return Child(run, trainer.python, environment)
 
     return child
+
+
+def _offered(run: Path, job: dict[str, Any]) -> Running:
+    home = str(run.parents[protocol.HOME_DEPTH])
+    write_json(run / protocol.JOB_FILE, job | {protocol.HOME: home})
+    return Attached(run)
 
 
 def _in_container(settings: TrainingSettings) -> Start:
@@ -140,7 +146,8 @@ def _drive(
         raise ToolMissingError(
             expected=f"the trainer service to take {run.name} up",
             found="nobody",
-            remedy="Start it: docker compose --profile train up --detach trainer.",
+            remedy="Start it: sudo systemctl restart appliance-trainer (it says why in journalctl "
+            "-u appliance-trainer). Then the same command again.",
         )
     if code != protocol.EXIT_FINE:
         raise failure(code, stopped, run)

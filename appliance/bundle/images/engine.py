@@ -8,7 +8,7 @@ from typing import Any
 from docker import DockerClient
 from docker.errors import DockerException, ImageLoadError, ImageNotFound
 
-from appliance.bundle.images.proof import Proven, prove
+from appliance.bundle.images.proof import Proven, identify, prove
 from appliance.core.durable import os_errors
 from appliance.core.errors import ImageRefusedError, ToolMissingError
 
@@ -47,12 +47,28 @@ def load(client: DockerClient, archive: Path) -> Proven:
     return proven
 
 
+def bring(client: DockerClient, archive: Path) -> str:
+    """Make sure the engine has the image of a proven archive, and return its id.
+
+    An image that is there under its name and id is not read again: the id is the hash of all of it.
+    """
+    reference, image_id = identify(archive)
+    if found_id(client, reference) != image_id:
+        return load(client, archive).image_id
+    return image_id
+
+
+def found_id(client: DockerClient, reference: str) -> str | None:
+    """Return the id of the image the engine has under ``reference``."""
+    try:
+        return str(client.images.get(reference).id)
+    except ImageNotFound:
+        return None
+
+
 def require_same(client: DockerClient, proven: Proven) -> None:
     """Raise ``ImageRefusedError`` unless the engine's image of that name is the proven one."""
-    try:
-        found = str(client.images.get(proven.reference).id)
-    except ImageNotFound:
-        found = "no image"
+    found = found_id(client, proven.reference) or "no image"
     if found != proven.image_id:
         raise ImageRefusedError(
             expected=f"{proven.reference} to be {proven.image_id}",

@@ -47,8 +47,16 @@ def run(client: DockerClient, plan: Plan, images: Path, command: Sequence[str]) 
 
 @contextlib.contextmanager
 def trainer(client: DockerClient, plan: Plan, images: Path) -> Iterator[Container]:
-    """Keep the trainer service running."""
+    """Keep the trainer service running, of the image whose archive was proven just now."""
     image = require_proven(client, plan, images, TRAINER)
+    with serving(client, plan, image) as container:
+        yield container
+
+
+@contextlib.contextmanager
+def serving(client: DockerClient, plan: Plan, image: str) -> Iterator[Container]:
+    """Keep the trainer service running, of ``image``; one that was left behind is removed."""
+    services.remove(client, plan, TRAINER)
     service = {**plan.services[TRAINER], "image": image}
     plan = replace(plan, services={**plan.services, TRAINER: service})
     container = services.create(client, plan, TRAINER)

@@ -22,6 +22,7 @@ from appliance.core.errors import BundleRecipeError
 
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::-(?P<default>[^}]*))?\}")
 SECOND = 1_000_000_000
+LABEL = "org.hospital-ai-appliance.service"
 PLAIN = {
     "image": "image",
     "command": "command",
@@ -164,7 +165,7 @@ def create(client: DockerClient, plan: Plan, name: str) -> Container:
     container = client.containers.create(
         name=f"{plan.project}-{name}",
         detach=True,
-        labels={"org.hospital-ai-appliance.service": name},
+        labels={LABEL: name},
         **mode,
         **container_options(plan, name),
     )
@@ -201,11 +202,23 @@ def up(client: DockerClient, plan: Plan, *, profiles: frozenset[str] = frozenset
 def down(client: DockerClient, plan: Plan) -> None:
     """Stop and remove the services and networks; volumes stay."""
     for name in plan.services:
-        for container in client.containers.list(
-            all=True, filters={"name": f"^{plan.project}-{name}$"}
-        ):
-            container.stop()
-            container.remove()
+        remove(client, plan, name)
     for network in plan.networks:
         for found in client.networks.list(names=[f"^{plan.project}_{network}$"]):
             found.remove()
+
+
+def remove(client: DockerClient, plan: Plan, name: str) -> None:
+    """Stop and remove the container of service ``name``, if there is one."""
+    for container in client.containers.list(all=True, filters={"name": f"^{plan.project}-{name}$"}):
+        container.stop()
+        container.remove()
+
+
+def remove_others(client: DockerClient, plan: Plan) -> None:
+    """Remove containers of services that an earlier version had and ``plan`` has not."""
+    for container in client.containers.list(all=True, filters={"label": LABEL}):
+        service = container.labels[LABEL]
+        if container.name == f"{plan.project}-{service}" and service not in plan.services:
+            container.stop()
+            container.remove()

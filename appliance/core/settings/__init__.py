@@ -1,9 +1,14 @@
-"""One settings tree, read from ``appliance.toml``; unknown keys are fatal."""
+"""One settings tree, read from ``appliance.toml``; unknown keys are fatal.
+
+Provisioning writes what follows from the machine into ``machine.toml`` beside it (where the trainer
+is, which image it has). A value in ``appliance.toml``, which is the site's, goes before it.
+"""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -27,6 +32,8 @@ from appliance.core.settings.training import TrainingSettings
 
 __all__ = ["Section", "Settings", "load_settings"]
 
+MACHINE = "machine.toml"
+
 
 class Settings(Section):
     """The whole of ``appliance.toml``: one field a table."""
@@ -49,23 +56,41 @@ class Settings(Section):
 
 
 def load_settings(path: Path) -> Settings:
-    """Read the settings file; a missing file means the defaults, a wrong one is refused."""
+    """Read the settings file; a missing file means the defaults, a wrong one is refused.
+
+    Beside it ``machine.toml``, where there is one, gives what ``path`` leaves out.
+    """
+    machine = path.with_name(MACHINE)
+    site = _read(path)
+    values = _merged(_read(machine), site)
     try:
-        text = path.read_text(encoding="utf-8")
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        table = str(first["loc"][0])
+        wrong = path if table in site or table not in values else machine
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsInvalidError(
+            expected=f"known keys and values in range in {wrong}",
+            found=f"{key}: {first['msg']}",
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return Settings()
+        return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsInvalidError(
             expected=f"a UTF-8 TOML file at {path}", found=type(error).__name__
         ) from error
-    try:
-        return Settings.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise SettingsInvalidError(expected=f"TOML in {path}", found=str(error)) from error
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise SettingsInvalidError(
-            expected=f"known keys and values in range in {path}",
-            found=f"{key}: {first['msg']}",
-        ) from error
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return ``above`` with what only ``below`` has, table by table."""
+    both = {k for k in below.keys() & above.keys() if isinstance(below[k], dict)}
+    deeper = {k: _merged(below[k], above[k]) for k in both if isinstance(above[k], dict)}
+    return below | above | deeper

@@ -25,6 +25,7 @@ from appliance.training.worker.protocol import (
     JOB_FILE,
     LOG_FILE,
     Channel,
+    seen_here,
 )
 from appliance.training.worker.serve import serve
 
@@ -83,7 +84,7 @@ def main() -> None:
         fd = arguments.fd
     else:
         parser.error("expected --serve, --channel, or --fd and --parent")
-    job = json.loads((run / JOB_FILE).read_bytes())
+    job = seen_here(json.loads((run / JOB_FILE).read_bytes()), run)
     channel = Channel(fd, run)
     channel.send("note", text="loading the trainer")
     if job["threads"]:

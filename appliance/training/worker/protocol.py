@@ -21,6 +21,8 @@ CHECKPOINTS = "checkpoints"
 EXIT_FILE = "exit.json"  # the worker's exit code, from the container that took the folder up
 LOG_FILE = "worker.log"
 CHANNEL_FILE = "channel"  # the named pipe of a worker in a container
+HOME = "home"  # in a job: what the agent calls the folder with all state
+HOME_DEPTH = 2  # HOME/runs/training/RUN
 
 EXIT_FINE = 0
 EXIT_CANCELLED = 3
@@ -51,6 +53,26 @@ class Channel:
     def cancelled(self) -> bool:
         """Tell whether somebody asked this run to stop."""
         return (self.run / CANCEL_FILE).exists()
+
+
+def seen_here(job: dict[str, Any], run: Path) -> dict[str, Any]:
+    """Return ``job`` with the paths of the agent's home as they are in this container.
+
+    An agent on the host has the same folders under another name; ``home`` is what it calls it.
+    """
+    there = job.get(HOME)
+    if there is None:
+        return job
+    here = str(run.parents[HOME_DEPTH])
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(one) for one in value]
+        if isinstance(value, str) and value.startswith(f"{there}/"):
+            return here + value[len(there) :]
+        return value
+
+    return {key: moved(value) for key, value in job.items() if key != HOME}
 
 
 def read_metrics(run: Path) -> Iterator[dict[str, float]]:

@@ -29,6 +29,28 @@ def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
         load_settings(path)
 
 
+def test_what_the_machine_says_fills_in_and_the_site_goes_before_it(tmp_path: Path) -> None:
+    (tmp_path / "machine.toml").write_text(
+        '[training]\nrunner = "attached"\nmemory_mb = 1024\n[gateway]\nport = 1\n'
+    )
+    path = tmp_path / "appliance.toml"
+    assert load_settings(path).training.runner == "attached"
+    path.write_text('[training]\nrunner = "container"\n[host]\nadmin = "someone"\n')
+    found = load_settings(path)
+    assert (found.training.runner, found.training.memory_mb) == ("container", 1024)
+    assert (found.gateway.port, found.host.admin) == (1, "someone")
+    path.write_text("training = 3\n")
+    with pytest.raises(SettingsInvalidError, match=r"appliance\.toml"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize("text", ["nonsense = 1", "[deid]\nnonsense = 1", "[deid", "audit = 3"])
+def test_what_the_machine_says_is_checked_like_the_rest(tmp_path: Path, text: str) -> None:
+    (tmp_path / "machine.toml").write_text(text)
+    with pytest.raises(SettingsInvalidError, match=r"machine\.toml"):
+        load_settings(tmp_path / "appliance.toml")
+
+
 def test_every_setting_says_its_unit_and_reason() -> None:
     def walk(model: type[BaseModel], where: str) -> list[str]:
         bare = []

@@ -10,11 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
+from appliance.bundle.images.services import read_plan
 from appliance.cli.host import CONTENT_VARIABLE, playbooks_folder
 from appliance.core.home import Home
+from appliance.core.settings import load_settings
+from appliance.core.settings.training import TrainingSettings
+from appliance.host.declaration import SERVICES
+from tests.unit.bundle.images.memory_engine import small_archive
 
 ROOT = Path(__file__).parents[3]
 PLAYBOOKS = ROOT / "playbooks"
@@ -249,6 +255,42 @@ def test_services_are_well_only_when_none_is_known_to_be_ill(
     states: dict[str, str], *, well: bool
 ) -> None:
     assert _script("appliance", "appliance-services.py").well(states) is well
+
+
+def test_the_trainer_is_started_by_a_unit_of_its_own(tmp_path: Path) -> None:
+    script = _script("appliance", "appliance-services.py")
+    plan = read_plan(ROOT / "images" / "compose.yaml", {})
+    assert set(script.always(plan).services) == set(SERVICES)
+    assert script.trainer_archive(tmp_path) is None
+    archive = tmp_path / "images" / "trainer.oci.tar"
+    image = small_archive(archive, "appliance/trainer:1")
+    program = [sys.executable, str(script.__file__), "trainer-image", str(tmp_path)]
+    told = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert script.trainer_archive(tmp_path) == archive and told.stdout == image
+
+
+@pytest.mark.parametrize("image", ["sha256:" + "a" * 64, "", '{"ok": true}'])
+def test_the_agent_is_told_where_its_trainer_is(tmp_path: Path, image: str) -> None:
+    """Without rights to the engine, so `train` and `pipeline` need no setting of the site's."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701 - no HTML: TOML for our own reader
+    environment.tests["match"] = lambda value, pattern: re.match(pattern, value) is not None
+    source = (PLAYBOOKS / "roles/appliance/templates/machine.toml.j2").read_text(encoding="utf-8")
+    values = {"appliance_trainer": {"stdout": image}, "appliance_content": "/c"}
+    (tmp_path / "machine.toml").write_text(environment.from_string(source).render(values))
+    found = load_settings(tmp_path / "appliance.toml").training
+    if image.startswith("sha256:"):
+        assert (found.runner, found.image) == ("attached", image)
+        assert found.seccomp == Path("/c/security/seccomp/appliance.json")
+    else:
+        assert found == TrainingSettings()
+
+
+def test_no_unit_names_one_version() -> None:
+    """After an update a restart is enough, and no unit names a folder that is removed one day."""
+    for path in PLAYBOOKS.glob("roles/*/templates/*.service.j2"):
+        assert "site_content" not in path.read_text(encoding="utf-8"), path
+    default = _read(PLAYBOOKS / "roles/appliance/defaults/main.yml")["appliance_content"]
+    assert default == "{{ site_home }}/bundle/current/content"
 
 
 def test_the_first_agent_uses_the_playbooks_it_was_proven_with(

@@ -227,3 +227,26 @@ def test_metrics_cut_by_a_crash_are_read_up_to_the_cut(tmp_path: Path) -> None:
     assert [row["step"] for row in protocol.read_metrics(tmp_path)] == [1, 2, 3]
     protocol.trim_metrics(tmp_path, 2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_an_offered_job_says_what_the_agent_calls_its_home(tmp_path: Path) -> None:
+    """The service sees the same folders under another name: paths below the home move."""
+    folder = tmp_path / "home" / "runs" / "training" / "sft-1"
+    folder.mkdir(parents=True)
+    home = str(tmp_path / "home")
+    job = JOB | {
+        "base": f"{home}/models/a",
+        "adapter": None,
+        "script": "/usr/share/llama.cpp/x.py",
+        "arguments": [f"{home}/models/b", "--outtype", f"{home}er"],
+    }
+    running = starter(SETTINGS.model_copy(update={"runner": "attached"}))(folder, job)
+    running.close()
+    offered = json.loads((folder / protocol.JOB_FILE).read_bytes())
+    seen = protocol.seen_here(offered, Path("/var/lib/appliance/runs/training/sft-1"))
+    assert seen == job | {
+        "base": "/var/lib/appliance/models/a",
+        "arguments": ["/var/lib/appliance/models/b", "--outtype", f"{home}er"],
+    }
+    assert protocol.seen_here(offered, folder) == job
+    assert protocol.seen_here(job, Path("/elsewhere")) == job
