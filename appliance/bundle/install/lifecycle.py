@@ -114,7 +114,7 @@ class Lifecycle:
             if status:
                 raise ActivationFailedError(
                     expected=f"activation step {number} ({step.kind}) to end well",
-                    found=f"exit status {status}; its words are in {self.log}",
+                    found=f"{self._ended(status)}; its words are in {self.log}",
                 )
 
     def _commands(self, step: Step) -> list[tuple[str, ...]]:
@@ -164,15 +164,25 @@ class Lifecycle:
             if status:
                 raise ActivationFailedError(
                     expected=f"the {what} to end well",
-                    found=f"exit status {status}; its words are in {self.log}",
+                    found=f"{self._ended(status)}; its words are in {self.log}",
                 )
+
+    def _ended(self, status: int) -> str:
+        if status == ProcessRunner.TIMED_OUT:
+            limit = self.limits.activation_timeout_s
+            return f"not done within bundle.activation_timeout_s ({limit:g} s)"
+        return f"exit status {status}"
 
     def healthy(self) -> tuple[bool, str]:
         """Run the health checks; return whether all ended with 0, and which did not."""
         for argv in self.manifest.lifecycle.health:
             status = self._run(argv, self.limits.health_timeout_s)
+            name = f"{Path(argv[0]).name} {' '.join(argv[1:2])}"
+            if status == ProcessRunner.TIMED_OUT:
+                limit = f"bundle.health_timeout_s ({self.limits.health_timeout_s:g} s)"
+                return False, f"{name} was not done within {limit}"
             if status:
-                return False, f"{Path(argv[0]).name} ended with {status}"
+                return False, f"{name} ended with {status}"
         return True, f"{len(self.manifest.lifecycle.health)} checks passed"
 
 

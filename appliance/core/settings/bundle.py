@@ -123,9 +123,17 @@ class BundleSettings(Section):
         description="Days the attested date may differ from the machine's clock: time zones.",
     )
     health_timeout_s: float = Field(
-        45.0,
+        180.0,
         gt=0,
-        description="Seconds a health check may take: the switch must end within a minute.",
+        description="Seconds one health check may take before the version counts as unhealthy and "
+        "is taken back. 180: the checks take 3 s on two busy cores, and many times that under "
+        "emulation or while the disk is written to; a good version is not to be lost to that.",
+    )
+    restart_timeout_s: float = Field(
+        1200.0,
+        gt=0,
+        description="Seconds the units may take to come up again after a change of version: the "
+        "services have 900 s (a large model is read from the disk), and first they stop.",
     )
     activation_timeout_s: float = Field(
         1800.0,

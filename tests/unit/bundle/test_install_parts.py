@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from appliance.core.errors import (
 )
 from appliance.core.home import Home
 from appliance.core.progress import NoProgress
+from appliance.core.settings.bundle import BundleSettings
 from tests.unit.bundle.bundle_attacker import LIMITS, NOW, World
 
 MANIFEST = {
@@ -101,6 +103,43 @@ def test_the_images_of_a_bundle_are_loaded_by_its_own_agent(
         )
         for name in ends
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (0, "1 checks passed"),
+        (1, "appliance doctor ended with 1"),
+        (124, r"appliance doctor was not done within bundle.health_timeout_s \(180 s\)"),
+    ],
+)
+def test_a_slow_health_check_names_the_setting(
+    home: Home, tmp_path: Path, status: int, told: str
+) -> None:
+    version = Version(tmp_path / "v")
+    version.content.mkdir(parents=True)
+    life = {"health": [["{version}/bin/appliance", "doctor", "--json"]]}
+    (version.content / "bundle.json").write_bytes(canonical_json(MANIFEST | {"lifecycle": life}))
+
+    class Ending(Noting):
+        def run(self, argv: Sequence[str], cwd: Path, log: Path, timeout: float) -> int:
+            assert timeout == 180
+            return status
+
+    found = Lifecycle(home, version, tmp_path / "log", Ending(), BundleSettings()).healthy()
+    assert found[0] is (status == 0)
+    assert re.fullmatch(told, found[1])
+
+
+def test_a_slow_activation_names_the_setting(home: Home, tmp_path: Path) -> None:
+    version = Version(tmp_path / "v")
+    version.content.mkdir(parents=True)
+    life = {"activate": [{"kind": "command", "argv": ["sleep", "60"]}]}
+    (version.content / "bundle.json").write_bytes(canonical_json(MANIFEST | {"lifecycle": life}))
+    limits = BundleSettings(activation_timeout_s=0.2)
+    lifecycle = Lifecycle(home, version, tmp_path / "log", ProcessRunner(home), limits)
+    with pytest.raises(ActivationFailedError, match=r"bundle\.activation_timeout_s \(0\.2 s\)"):
+        lifecycle.activate()
 
 
 def test_state_is_copied_and_put_back(home: Home, tmp_path: Path) -> None:
