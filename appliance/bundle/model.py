@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -90,10 +90,21 @@ class Step(Strict):
     argv: tuple[str, ...] = ()
 
 
-class Lifecycle(Strict):
-    """What install runs, in this order: activate, copy ``state``, migrate, switch, health.
+class Restart(Strict):
+    """Units of the machine that run the version's code: restarted where they run.
 
-    ``unmigrate`` is the way back of ``migrate``, for a rollback days later.
+    Without systemd the step is skipped, and the receipt says so.
+    """
+
+    kind: Literal["restart"]
+    units: tuple[Annotated[str, Field(pattern=r"^appliance-[a-z-]+\.service$")], ...]
+
+
+class Lifecycle(Strict):
+    """What install runs, in this order: activate, copy ``state``, migrate, switch, health, after.
+
+    ``unmigrate`` is the way back of ``migrate``, for a rollback days later. ``after`` follows once
+    the version is in use and was judged healthy; it takes nothing back.
     """
 
     activate: tuple[Step, ...] = ()
@@ -101,6 +112,7 @@ class Lifecycle(Strict):
     migrate: tuple[tuple[str, ...], ...] = ()
     unmigrate: tuple[tuple[str, ...], ...] = ()
     health: tuple[tuple[str, ...], ...] = ()
+    after: tuple[Restart, ...] = ()
 
 
 class Base(Strict):

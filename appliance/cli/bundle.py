@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.bundle_keys import ask_secret, keys, passphrase_option
+from appliance.cli.bundle_text import afterwards, built, inspected, verified
 from appliance.cli.common import answer, emit, get_home, get_settings, json_option
 
 if TYPE_CHECKING:
-    from appliance.bundle.install.installer import Installer, Request
+    from appliance.bundle.install.installer import Installer
+    from appliance.bundle.install.request import Request
     from appliance.bundle.service import Context
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -53,13 +55,16 @@ def _context(ctx: click.Context, label: str) -> Context:
 
 def _installer(ctx: click.Context, label: str) -> Installer:
     from appliance.bundle.install.installer import Installer, Tools
+    from appliance.bundle.install.leftovers import DockerEngine
     from appliance.bundle.install.lifecycle import ProcessRunner
     from appliance.bundle.install.preflight import MachineProbe
+    from appliance.bundle.install.restart import SystemdUnits
 
     context = _context(ctx, label)
     home = context.store.home
     tools = Tools(
-        context.recorder, context.clock, MachineProbe(home), ProcessRunner(home), context.progress
+        *(context.recorder, context.clock, MachineProbe(home), ProcessRunner(home)),
+        *(DockerEngine(), SystemdUnits(home, context.limits), context.progress),
     )
     return Installer(home, context.limits, tools)
 
@@ -129,17 +134,8 @@ def build(  # one option a line of the help
     )
     tools = (BuildShell(store / "build.log"), SystemClock(), StderrProgress("build"))
     done = run_build(plan, signers, BundleSettings(), tools)
-    emit(done, as_json=as_json, text=lambda: _built(done))
+    emit(done, as_json=as_json, text=lambda: built(done))
     return answer(done["ok"])
-
-
-def _built(done: dict[str, Any]) -> str:
-    return (
-        f"bundle {done['version']} ({done['bundle'][:16]}): {done['files']} files, "
-        f"{done['bytes']} bytes, {done['bytes_on_medium']} on the medium\n"
-        f"print on paper:\n  root fingerprint  {done['paper']['root_fingerprint']}\n"
-        f"  verify_bundle.py  {done['paper']['verifier_sha256']}"
-    )
 
 
 def _day(attested: datetime | None) -> Any:
@@ -164,28 +160,8 @@ def verify(
     from appliance.bundle.service import run_verify
 
     found = run_verify(_context(ctx, "verify"), FolderMedium(medium), fingerprint, _day(attested))
-    emit(found, as_json=as_json, text=lambda: _verified(found))
+    emit(found, as_json=as_json, text=lambda: verified(found))
     return answer(found["ok"])
-
-
-def _verified(found: dict[str, Any]) -> str:
-    lines = [
-        f"root fingerprint  {found['root_fingerprint_grouped']}  (from {found['root_from']})",
-        (
-            f"judged at         {found['judged_at'][:10]} ({found['date_source']}), "
-            f"valid until {found['expires'][:10]}"
-        ),
-        f"proven            {found['blocks']} blocks, {found['bytes']} bytes",
-    ]
-    lines += [f"DAMAGED  {f['path']} ({f['what']}): {f['found']}" for f in found["faults"]]
-    lines += [f"UNLISTED {name}" for name in found["unlisted"]]
-    if found["ok"]:
-        lines.append("VERIFIED: every byte is signed and nothing else is there")
-    elif found["intact"]:
-        lines.append("NOT YET TRUSTED: compare the fingerprint with paper: --fingerprint")
-    else:
-        lines.append("REFUSED: `appliance bundle repair MEDIUM --from MEDIUM2`")
-    return "\n".join(lines)
 
 
 @bundle.command()
@@ -245,30 +221,12 @@ def inspect(
         return 0
     newer = advisories.read_bytes() if advisories else None
     found = inspect_bundle(context, medium, newer, fingerprint, day)
-    emit(found, as_json=as_json, text=lambda: _inspected(found))
+    emit(found, as_json=as_json, text=lambda: inspected(found))
     return 0
 
 
-def _inspected(found: dict[str, Any]) -> str:
-    lines = [
-        (
-            f"{found['name']} {found['version']} (sequence {found['sequence']}), "
-            f"made {found['created'][:10]}, for {found['machine']['distribution']} "
-            f"{found['machine']['release']}"
-        )
-    ]
-    lines += [f"  {kind:<12} {count}" for kind, count in sorted(found["kinds"].items())]
-    for change in found["differences"]:
-        lines.append(f"  {change['change']:<8} {change['name']} {change['from']} {change['to']}")
-    for hit in found["advisories"]:
-        lines.append(
-            f"  ADVISORY {hit['advisory']} {hit['part']} {hit['version']}: {hit['summary']}"
-        )
-    return "\n".join(lines)
-
-
 def _request(fingerprint: str | None, attested: datetime | None, exception: Path | None) -> Request:
-    from appliance.bundle.install.installer import Request
+    from appliance.bundle.install.request import Request
 
     return Request(fingerprint, _day(attested), exception.read_bytes() if exception else None)
 
@@ -278,8 +236,8 @@ def _change(ctx: click.Context, kind: str, medium: Path, request: Request, as_js
 
     done = _installer(ctx, kind).install(FolderMedium(medium), request, kind)
     text = f"{kind}: {done['version']} is in use and healthy (before: {done['earlier']})"
-    emit(done, as_json=as_json, text=text)
-    return 0
+    emit(done, as_json=as_json, text="\n".join([text, *afterwards(done)]))
+    return answer(done["ok"])
 
 
 exception_option = click.option(
@@ -333,8 +291,9 @@ def update(
 def rollback(ctx: click.Context, to: str | None, saved_state: bool, as_json: bool) -> int:
     """Go back to a version kept on disk."""
     done = _installer(ctx, "rollback").rollback(to, saved_state=saved_state)
-    emit(done, as_json=as_json, text=f"{done['version']} is in use (before: {done['earlier']})")
-    return 0
+    text = f"{done['version']} is in use (before: {done['earlier']})"
+    emit(done, as_json=as_json, text="\n".join([text, *afterwards(done)]))
+    return answer(done["ok"])
 
 
 @bundle.command()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from appliance.audit.recorder import Action, Recorder
 from appliance.bundle import exception
+from appliance.bundle.install.leftovers import Engine, Leftovers, Pruned
 from appliance.bundle.install.lifecycle import (
     Lifecycle,
     Runner,
@@ -24,7 +25,9 @@ from appliance.bundle.install.preflight import (
     require,
     tuple_checks,
 )
-from appliance.bundle.install.stage import PART, Hook, Stager, held_by, no_hook
+from appliance.bundle.install.request import Request, receipt
+from appliance.bundle.install.restart import After, Units
+from appliance.bundle.install.stage import Hook, Stager, held_by, no_hook, remove_strangers
 from appliance.bundle.install.store import READY, Store, Version, save_metadata
 from appliance.bundle.install.transaction import Journal, Transaction
 from appliance.bundle.medium import Medium
@@ -48,15 +51,6 @@ from appliance.core.settings.bundle import BundleSettings
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the operator asks for: the paper's fingerprint, today's date, an exception."""
-
-    fingerprint: str | None = None
-    date: date | None = None
-    exception: bytes | None = None
-
-
-@dataclass(frozen=True)
 class Tools:
     """What the installer works with; tests bring their own."""
 
@@ -64,6 +58,8 @@ class Tools:
     clock: Clock
     probe: Probe
     runner: Runner
+    engine: Engine
+    units: Units
     progress: Progress = NoProgress()  # noqa: RUF009 - it holds nothing
     hook: Hook = no_hook
 
@@ -76,6 +72,8 @@ class Installer:
         self.home, self.limits, self.tools = home, limits, tools
         self.store = Store(home)
         self.journal = Journal(self.store, tools.hook)
+        self.after = After(self.store, tools.units, tools.recorder)
+        self.leftovers = Leftovers(self.store, tools.engine)
 
     # 1. Trust
 
@@ -134,9 +132,19 @@ class Installer:
                 with self.tools.recorder.action(name, detail={"trusted": False}) as act:
                     act.refuse(error.id)
                 raise
-            detail = _detail(trusted, manifest, request)
+            detail = receipt(trusted, manifest, request)
             with self.tools.recorder.action(name, object_id=trusted.id, detail=detail) as act:
-                return self._install(medium, trusted, manifest, kind, act)
+                done = self._install(medium, trusted, manifest, kind, act)
+            return self._settled(done)
+
+    def _settled(self, done: dict[str, Any]) -> dict[str, Any]:
+        """Restart what runs the earlier version's code; ``ok`` is False when it does not come up.
+
+        The change itself stands and is recorded: this follows in entries of its own.
+        """
+        self.tools.hook("before:after")
+        done |= self.after.run()
+        return done | {"ok": not done.get("not_running")}
 
     def _install(
         self, medium: Medium, trusted: Trusted, manifest: Manifest, kind: str, act: Action
@@ -164,9 +172,10 @@ class Installer:
             # Also KeyboardInterrupt: whatever stops us, the earlier version is in use again.
             self.journal.undo(change)
             raise
-        self._finish(change, version)
-        act.detail |= {"from": source or "none", "to": target, "healthy": True}
-        return {"ok": True, "version": target, "earlier": source, **act.detail}
+        pruned = self._finish(change, version)
+        act.detail |= {"from": source or "none", "to": target, "healthy": True, **pruned.detail()}
+        done = {"version": target, "earlier": source, **act.detail}
+        return done | {"warnings": pruned.warnings}
 
     def _since(self, began: datetime) -> int:
         """Return the milliseconds since: the time in which the earlier version was not in use."""
@@ -201,7 +210,7 @@ class Installer:
             medium, folder / "content", self.limits, held_by(base), hook=self.tools.hook
         )
         stager.run(trusted, self.tools.progress)
-        self._no_strangers(folder / "content", trusted)
+        remove_strangers(folder / "content", trusted.entries)
         save_metadata(folder, trusted)
         act.detail |= {"bytes_proven": stager.bytes, "bytes_resumed": stager.resumed}
         act.detail["files_proven"] = len(trusted.entries)
@@ -210,15 +219,6 @@ class Installer:
             self.store.versions_folder.mkdir(parents=True, exist_ok=True)
             folder.rename(version.folder)
             fsync_dir(self.store.versions_folder)
-
-    @staticmethod
-    def _no_strangers(content: Any, trusted: Trusted) -> None:
-        """Remove what an earlier, other copy left in staging: only proven files go on."""
-        listed = {e.path for e in trusted.entries}
-        for path in sorted(content.rglob("*"), reverse=True):
-            name = path.relative_to(content).as_posix()
-            if path.is_symlink() or (path.is_file() and name.removesuffix(PART) not in listed):
-                path.unlink()
 
     def _life(self, version: Version) -> Lifecycle:
         log = self.store.logs / f"{version.id}.log"
@@ -249,13 +249,17 @@ class Installer:
             life.migrate()
         self._try(change, life)
 
-    def _finish(self, change: Transaction, version: Version) -> None:
+    def _finish(self, change: Transaction, version: Version) -> Pruned:
         """Raise the floors and clear up; a cut here is finished forward, again and again."""
         if change.kind != "rollback":
             self.store.accept(version)
         self.tools.hook("accepted")
-        self._prune(keep={change.target, change.source or change.target})
+        before = self.store.version(change.source or change.target)
+        both = [v for v in (version, before) if v.ready]
+        self.after.note(*(v.manifest().lifecycle for v in both))
+        pruned = self._prune(keep={v.id for v in both})
         self.journal.clear()
+        return pruned
 
     def _try(self, change: Transaction, life: Lifecycle) -> None:
         self.journal.enter(change, "switch")
@@ -268,14 +272,18 @@ class Installer:
                 found=f"{why}; {change.source or 'no version'} is in use; {life.log}",
             )
 
-    def _prune(self, keep: set[str]) -> None:
-        for kept, version in enumerate(self.store.versions(), 1):
-            if kept > self.limits.keep_versions and version.id not in keep:
-                self.store.remove(version)
-                shutil.rmtree(self.store.saved / version.id, ignore_errors=True)
-        for folder in self.store.versions_folder.iterdir():
-            if not Version(folder).ready:
-                shutil.rmtree(folder, ignore_errors=True)
+    def _prune(self, keep: set[str]) -> Pruned:
+        """Remove old and unfinished versions, then the images that only those brought."""
+        ready = self.store.versions()
+        old = [v for v in ready[self.limits.keep_versions :] if v.id not in keep]
+        unready = [v for v in map(Version, self.store.versions_folder.iterdir()) if not v.ready]
+        self.leftovers.note([*old, *unready])
+        self.tools.hook("before:prune")
+        for version in (*old, *unready):
+            self.store.remove(version)
+            shutil.rmtree(self.store.saved / version.id, ignore_errors=True)
+        self.tools.hook("before:images")
+        return self.leftovers.remove([v for v in ready if v not in old])
 
     # 3. The ways back
 
@@ -290,9 +298,11 @@ class Installer:
             recorder = self.tools.recorder
             with recorder.action("bundle.rollback", object_id=bundle, detail=detail) as act:
                 began = self.tools.clock.now()
-                self._rollback(current, target, bundle, saved_state=saved_state)
+                pruned = self._rollback(current, target, bundle, saved_state=saved_state)
                 act.detail |= {"healthy": True, "switch_ms": self._since(began)}
-            return {"ok": True, "version": target.id, "earlier": detail["from"]}
+                act.detail |= pruned.detail()
+            done = {"version": target.id, "earlier": detail["from"]}
+            return self._settled(done | {"warnings": pruned.warnings})
 
     def _earlier(self, current: Version | None, to: str | None) -> Version:
         others = [v for v in self.store.versions() if current is None or v.id != current.id]
@@ -310,7 +320,7 @@ class Installer:
 
     def _rollback(
         self, current: Version | None, target: Version, bundle: str, *, saved_state: bool
-    ) -> None:
+    ) -> Pruned:
         jobs = self.tools.probe.running_jobs()
         if jobs:
             raise PreflightFailedError(
@@ -325,7 +335,7 @@ class Installer:
         except BaseException:
             self.journal.undo(change)
             raise
-        self._finish(change, target)
+        return self._finish(change, target)
 
     def _state_back(self, change: Transaction, current: Version, *, saved_state: bool) -> None:
         lifecycle = current.manifest().lifecycle
@@ -357,10 +367,13 @@ class Installer:
         return tuple_checks(current.manifest(), self.tools.probe.facts())
 
     def recover_locked(self) -> str | None:
-        """Do the same under the lock already held."""
+        """Do the same under the lock already held; also what was left to do after a change."""
         change = self.journal.read()
-        if change is None:
-            return None
+        said = None if change is None else self._recovered(change)
+        self.after.run()
+        return said
+
+    def _recovered(self, change: Transaction) -> str:
         if change.phase == "finish":
             self._finish(change, self.store.version(change.target))
             said = f"{change.kind} was cut off after its health check and stands"
@@ -369,18 +382,3 @@ class Installer:
         detail = {"kind": change.kind, "phase": change.phase, "to": change.target}
         self.tools.recorder.event("bundle.recovered", object_id=change.bundle, detail=detail)
         return said
-
-
-def _detail(trusted: Trusted, manifest: Manifest, request: Request) -> dict[str, Any]:
-    """Return what the receipt says was checked and against what."""
-    return {
-        "version": manifest.version,
-        "sequence": manifest.sequence,
-        "root_fingerprint": trusted.root_fingerprint,
-        "root_version": trusted.root_version,
-        "metadata_version": trusted.version,
-        "expires": trusted.expires.isoformat(),
-        "judged_at": trusted.at.isoformat(),
-        "date_source": "operator" if request.date else "clock",
-        "exception": request.exception is not None,
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,3 +188,12 @@ class _Window(FolderMedium):
 class _Closing(_Staged):
     def close(self) -> None:
         os.close(self._fd)
+
+
+def remove_strangers(content: Path, entries: Sequence[Entry]) -> None:
+    """Remove what an earlier, other copy left in staging: only proven files go on."""
+    listed = {e.path for e in entries}
+    for path in sorted(content.rglob("*"), reverse=True):
+        name = path.relative_to(content).as_posix()
+        if path.is_symlink() or (path.is_file() and name.removesuffix(PART) not in listed):
+            path.unlink()

@@ -83,6 +83,8 @@ class Store:
         self.logs = self.root / "logs"
         self.current_link = self.root / "current"
         self.journal = self.root / "transaction.json"
+        self.after = self.root / "after.json"
+        self.leftovers = self.root / "images.json"
         self.lock = self.root / "lock"
         self._trust = self.root / "trust"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from appliance.audit.memory import MemoryRecorder
-from appliance.bundle.install.installer import Installer, Request, Tools
+from appliance.bundle.install.installer import Installer, Tools
 from appliance.bundle.install.preflight import Facts
+from appliance.bundle.install.request import Request
 from appliance.bundle.install.store import Store
 from appliance.bundle.trust import fingerprint
 from appliance.core.clock import FixedClock
@@ -63,6 +64,43 @@ class FakeProbe:
         return self.jobs
 
 
+@dataclass
+class FakeEngine:
+    """Holds images by id; removes them, or says why not."""
+
+    held: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+    def remove(self, images: Mapping[str, str]) -> dict[str, str]:
+        self.asked.append(dict(images))
+        stayed = {k: "in use" for k in images if k in self.used}
+        self.held -= images.keys() - stayed.keys()
+        return stayed
+
+
+@dataclass
+class FakeUnits:
+    """Units that run and come up again, but for those that break."""
+
+    up: list[str] = field(default_factory=list)
+    breaking: set[str] = field(default_factory=set)
+    why: str | None = None
+    restarted: list[list[str]] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+
+    def why_not(self) -> str | None:
+        return self.why
+
+    def running(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self.up]
+
+    def restart(self, names: Sequence[str]) -> None:
+        self.meanwhile()
+        self.restarted.append(list(names))
+        self.up = [name for name in self.up if name not in self.breaking]
+
+
 class Bench:
     """A home with an installer whose every part a test can reach."""
 
@@ -72,6 +110,8 @@ class Bench:
         self.clock = FixedClock(NOW)
         self.probe = FakeProbe()
         self.runner = FakeRunner(home)
+        self.engine = FakeEngine()
+        self.units = FakeUnits()
         self.hook: Callable[[str], None] = lambda _step: None
         self.limits = LIMITS
         (home.root / "registry").mkdir(exist_ok=True)
@@ -79,7 +119,10 @@ class Bench:
         self.state.write_text("original")
 
     def installer(self) -> Installer:
-        tools = Tools(self.recorder, self.clock, self.probe, self.runner, hook=self.hook)
+        tools = Tools(
+            *(self.recorder, self.clock, self.probe, self.runner, self.engine, self.units),
+            hook=self.hook,
+        )
         return Installer(self.home, self.limits, tools)
 
     def install(self, medium: MemoryMedium, kind: str = "install", **more: object) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 import appliance
 from appliance.bundle.collect.files import collect_collection, collect_file
+from appliance.bundle.model import Restart
 from appliance.bundle.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +28,7 @@ VARIABLE = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 # `{{ hardening_content }}/security/apparmor`, `x_content ~ '/security/exceptions.yaml'`
 PLACE = re.compile(r"[a-z_]*content\s*(?:\}\}|~ ')/([A-Za-z0-9_./-]+)")
 MODULE = re.compile(r"^\s*(?:- )?([a-z0-9_]+\.[a-z0-9_]+)\.[a-z0-9_]+:", re.MULTILINE)
-MADE_THERE = {"debs"}  # what the package collector writes
+MADE_THERE = {"debs", "images/trainer.oci.tar"}  # what the collectors write
 
 
 def texts() -> Iterator[str]:
@@ -138,6 +140,35 @@ def test_every_collection_is_carried_pinned_and_unpacked(name: str) -> None:
         assert unpacked[content.path] == "collections"
     search = (PLAYBOOKS / "ansible.cfg").read_text(encoding="utf-8")
     assert "../../activated/collections" in search  # where activation puts them
+
+
+def long_running() -> dict[str, str]:
+    """Return the units that run an agent's code for long, with their text."""
+    units = {p.name.removesuffix(".j2"): p.read_text() for p in PLAYBOOKS.rglob("*.service.j2")}
+    return {
+        name: text
+        for name, text in units.items()
+        if re.search(r"^ExecStart=\{\{ [a-z_]*agent", text, re.MULTILINE)
+        and ("Type=oneshot" not in text or "ExecStop=" in text)
+    }
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_unit_that_runs_on_is_restarted_after_an_update(name: str) -> None:
+    named = [u for step in load_recipe(name).lifecycle.after for u in step.units]
+    units = long_running()
+    assert {"appliance-audit.service", "appliance-services.service"} <= units.keys()
+    assert sorted(named) == sorted(units)
+    # systemd stops those who write to the log before its writer, and starts them after it.
+    for unit, text in units.items():
+        if unit not in {"appliance-audit.service", "appliance-trainer.service"}:
+            assert re.search(r"^After=.*\bappliance-audit\.service", text, re.MULTILINE), unit
+
+
+@pytest.mark.parametrize("unit", ["docker.service", "appliance-x.timer", "../appliance-x.service"])
+def test_a_recipe_restarts_units_of_the_appliance_only(unit: str) -> None:
+    with pytest.raises(ValidationError):
+        Restart(kind="restart", units=(unit,))
 
 
 def test_the_services_run_the_images_of_this_version() -> None:

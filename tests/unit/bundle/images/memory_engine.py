@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from docker.errors import APIError, ImageNotFound
+from docker.errors import ImageNotFound
 
 from appliance.bundle.images.oci import Runtime, assemble, write_archive, write_layer
 from appliance.bundle.images.proof import prove
@@ -32,7 +32,6 @@ class MemoryEngine:
 
     def __init__(self) -> None:
         self.held: dict[str, set[str]] = {}
-        self.used: set[str] = set()
         self.loads = 0
         self.images = self
         self.containers = SimpleNamespace(list=self._containers)
@@ -52,20 +51,6 @@ class MemoryEngine:
             if name == image_id or name in names:
                 return SimpleNamespace(id=image_id, tags=sorted(names))
         raise ImageNotFound(name)
-
-    def remove(self, name: str) -> None:
-        """Take a name away; with the last one the image goes, unless a container uses it."""
-        found = self.get(name)
-        if found.id in self.used:
-            raise APIError("conflict: a container uses it")
-        if name == found.id and len(found.tags) > 1:
-            raise APIError("conflict: more than one name")
-        self.held[found.id] -= {name} if name != found.id else set(found.tags)
-        if not self.held[found.id]:
-            del self.held[found.id]
-
-    def close(self) -> None:
-        """Hold nothing."""
 
     def _containers(self, **asked: Any) -> list[Any]:
         label = asked["filters"].get("label")
