@@ -69,8 +69,7 @@ def _part(content: Content, reference: str) -> dict[str, Any]:
     }
     if content.purl:
         part["purl"] = content.purl
-    if content.licence != "NOASSERTION":
-        part["licenses"] = [{"license": {"name": content.licence}}]
+    part["licenses"] = [{"license": {"name": content.licence}}]
     return part
 
 

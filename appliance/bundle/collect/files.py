@@ -9,8 +9,10 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from appliance.bundle.collect.common import Collected
+from appliance.bundle.collect.licences import licence_of_text
 from appliance.bundle.model import Content
 from appliance.bundle.recipe import Collection, File, Model
 from appliance.core.durable import os_errors
@@ -47,9 +49,16 @@ def collect_collection(collection: Collection, root: Path | None = None) -> Coll
         name=collection.name,
         version=str(info["version"]),
         purl=f"pkg:generic/ansible-collection/{collection.name}@{info['version']}",
-        licence=" AND ".join(info.get("license") or []) or "NOASSERTION",
+        licence=" AND ".join(info.get("license") or []) or _licence(folder, info),
     )
     return Collected(content, data)
+
+
+def _licence(folder: Path, info: dict[str, Any]) -> str:
+    """Return the licence of the file that the collection names as its own."""
+    named = folder / Path(str(info.get("license_file") or "")).name
+    text = named.read_text("utf-8", "replace") if named.is_file() else ""
+    return licence_of_text(text)
 
 
 def pack(folder: Path, inside: str) -> bytes:

@@ -18,13 +18,14 @@ from appliance.core.durable import os_errors, read_json
 from appliance.core.errors import ArchiveRefusedError
 
 MAX_JSON = 4 << 20
+LICENCES = "org.opencontainers.image.licenses"  # what lies inside has its own entries
 _STEP = 1 << 20
 
 
 def collect_image(image: Image, path: Path) -> Collected:
     """Check an OCI archive and describe it; its digest goes into the SBOM."""
     with os_errors(path):
-        digest = check_archive(path)
+        digest, labels = check_archive(path)
         inside = parts_of(image, path, digest)
     content = Content(
         path=f"images/{image.name}.oci.tar",
@@ -32,6 +33,7 @@ def collect_image(image: Image, path: Path) -> Collected:
         name=image.name,
         version=image.version or digest.removeprefix("sha256:")[:12],
         purl=f"pkg:oci/{image.name}@{digest.replace(':', '%3A')}",
+        licence=str(labels.get(LICENCES) or NONE),
     )
     return Collected(content, path, inside)
 
@@ -82,8 +84,8 @@ def source_of(field: str, version: str) -> str:
     return f"{name}@{own.strip('() ') or version}"
 
 
-def check_archive(path: Path) -> str:
-    """Return the manifest digest of an OCI archive after checking every blob against its name.
+def check_archive(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return manifest digest and labels of an OCI archive, every blob checked against its name.
 
     (The digest would be lost by save and load: moby #22011.) Layers with setuid or setgid files
     or devices are refused: no image of the appliance needs them.
@@ -101,9 +103,11 @@ def check_archive(path: Path) -> str:
                 _check_blob(archive, members, str(part["digest"]))
             for layer in manifest["layers"]:
                 _check_layer(archive, members[_blob(str(layer["digest"]))])
+            config = _json(archive, members, _blob(str(manifest["config"]["digest"])))
+            labels = dict((config.get("config") or {}).get("Labels") or {})
     except (tarfile.TarError, KeyError, TypeError, ValueError, EOFError) as error:
         raise _refused(f"an OCI archive at {path.name}", type(error).__name__) from error
-    return digest
+    return digest, labels
 
 
 def _refused(expected: str, found: str) -> ArchiveRefusedError:

@@ -22,7 +22,6 @@ from appliance.bundle.collect.apt import planned_files
 from appliance.bundle.collect.common import BuildShell, Shell
 from appliance.bundle.collect.files import pack
 from appliance.bundle.collect.images import check_archive
-from appliance.bundle.collect.licences import licences_in, wheel_metadata
 from appliance.bundle.collect.wheels import (
     Where,
     agent_wheel,
@@ -262,13 +261,6 @@ def test_apt_answers_are_read() -> None:
     assert planned_files(printed) == ["a_1_amd64.deb"]
     with pytest.raises(CollectFailedError):
         planned_files("nothing")
-
-
-def test_licences(tmp_path: Path) -> None:
-    assert licences_in("License: MIT\n x\nLicense: GPL-2+\nLicense: MIT\n") == "GPL-2+ AND MIT"
-    assert licences_in("free text") == "NOASSERTION"
-    wheel(tmp_path / "w.whl", "2.0")
-    assert wheel_metadata(tmp_path / "w.whl") == ("Toy_Part", "2.0", "MIT")
 
 
 def test_packing_is_deterministic(tmp_path: Path) -> None:

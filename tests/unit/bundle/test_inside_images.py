@@ -45,7 +45,7 @@ def describe(folder: Path, **more: Any) -> Path:
     """Write an image archive and the description its build leaves beside it."""
     path = folder / "base.oci.tar"
     oci(path)
-    value = {"manifest": check_archive(path), "debian": [OPENSSL], "wheels": [WHEEL]}
+    value = {"manifest": check_archive(path)[0], "debian": [OPENSSL], "wheels": [WHEEL]}
     (folder / "base.json").write_text(json.dumps(value | more))
     return path
 
