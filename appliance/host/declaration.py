@@ -75,8 +75,9 @@ def declaration(site: HostSettings, policy_file: Path) -> Declaration:
         raise DeclarationInvalidError(
             expected=f"a declared exposure in {policy_file}", found=f"{key}: {first['msg']}"
         ) from error
-    trainer = policy_file.parents[1] / "images" / f"{TRAINER}.oci.tar"
-    services = (*SERVICES, TRAINER) if trainer.is_file() else SERVICES
+    images = policy_file.parents[1] / "images"
+    brought = any((images / f"{TRAINER}{kind}.oci.tar").is_file() for kind in ("", "-cuda"))
+    services = (*SERVICES, TRAINER) if brought else SERVICES
     host, published = _openings(site, policy, "host"), _openings(site, policy, "container")
     return Declaration(site, host, published, services)
 

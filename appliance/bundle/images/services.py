@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from docker import DockerClient
 from docker.models.containers import Container
 from docker.types import LogConfig
 
+from appliance.bundle.images.proof import identify
 from appliance.core.durable import os_errors
 from appliance.core.errors import BundleRecipeError
+from appliance.training.container import devices
 
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::-(?P<default>[^}]*))?\}")
 SECOND = 1_000_000_000
+CUDA = "-cuda"
+ALL_CARDS = ("nvidia.com/gpu=all",)  # the list that nvidia-ctk writes at boot (CDI)
 LABEL = "org.hospital-ai-appliance.service"
 PLAIN = {
     "image": "image",
@@ -36,7 +40,16 @@ PLAIN = {
     "environment": "environment",
 }
 HANDLED = {
-    *("entrypoint", "healthcheck", "logging", "network_mode", "networks", "ports", "profiles"),
+    *(
+        "entrypoint",
+        "gpus",
+        "healthcheck",
+        "logging",
+        "network_mode",
+        "networks",
+        "ports",
+        "profiles",
+    ),
     *("pull_policy", "restart", "security_opt", "tmpfs", "volumes"),
 }
 
@@ -86,6 +99,21 @@ def read_plan(path: Path, variables: Mapping[str, str], *, apparmor: str | None 
     )
 
 
+def carried(plan: Plan, images: Path) -> Plan:
+    """Return ``plan`` with the images that lie in ``images``, where the recipe brings others.
+
+    A bundle for NVIDIA cards has NAME-cuda in place of NAME; its containers are given the cards.
+    """
+    services = {}
+    for name, service in plan.services.items():
+        image = service["image"].rpartition("/")[2].partition(":")[0]
+        with_cards = images / f"{image}{CUDA}.oci.tar"
+        if not (images / f"{image}.oci.tar").is_file() and with_cards.is_file():
+            service = {**service, "image": identify(with_cards)[0], "gpus": "all"}  # noqa: PLW2901 - the same service, for cards
+        services[name] = service
+    return replace(plan, services=services)
+
+
 def container_options(plan: Plan, name: str) -> dict[str, Any]:
     """Return the SDK's keyword arguments for service ``name`` (networks apart)."""
     service = plan.services[name]
@@ -102,6 +130,8 @@ def container_options(plan: Plan, name: str) -> dict[str, Any]:
     options["tmpfs"] = dict(_pair(entry) for entry in service.get("tmpfs", []))
     options["volumes"] = [_volume(plan, entry) for entry in service.get("volumes", [])]
     options["ports"] = dict(_port(entry) for entry in service.get("ports", []))
+    if service.get("gpus") == "all":
+        options["device_requests"] = devices(ALL_CARDS)
     if "healthcheck" in service:
         options["healthcheck"] = _health(service["healthcheck"])
     if "logging" in service:

@@ -40,13 +40,14 @@ def test_the_services_that_must_run_are_those_of_the_compose_file() -> None:
     assert set(SERVICES) == always
 
 
-def test_the_trainer_must_run_where_its_image_was_brought(tmp_path: Path) -> None:
+@pytest.mark.parametrize("archive", ["trainer.oci.tar", "trainer-cuda.oci.tar"])
+def test_the_trainer_must_run_where_its_image_was_brought(tmp_path: Path, archive: str) -> None:
     policy = tmp_path / "security" / "firewall.yaml"
     policy.parent.mkdir()
     policy.write_bytes(POLICY.read_bytes())
     assert declaration(SITE, policy).services == SERVICES
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "trainer.oci.tar").write_bytes(b"x")
+    (tmp_path / "images" / archive).write_bytes(b"x")
     assert declaration(SITE, policy).services == (*SERVICES, "trainer")
 
 

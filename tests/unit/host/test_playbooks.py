@@ -257,13 +257,16 @@ def test_services_are_well_only_when_none_is_known_to_be_ill(
     assert _script("appliance", "appliance-services.py").well(states) is well
 
 
-def test_the_trainer_is_started_by_a_unit_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["trainer", "trainer-cuda"])
+def test_the_trainer_is_started_by_a_unit_of_its_own(tmp_path: Path, name: str) -> None:
     script = _script("appliance", "appliance-services.py")
     plan = read_plan(ROOT / "images" / "compose.yaml", {})
     assert set(script.always(plan).services) == set(SERVICES)
     assert script.trainer_archive(tmp_path) is None
-    archive = tmp_path / "images" / "trainer.oci.tar"
-    image = small_archive(archive, "appliance/trainer:1")
+    archive = tmp_path / "images" / f"{name}.oci.tar"
+    image = small_archive(archive, f"appliance/{name}:1")
+    unit = (PLAYBOOKS / "roles/appliance/templates/appliance-trainer.service.j2").read_text()
+    assert f"ConditionPathExists=|{{{{ appliance_content }}}}/images/{archive.name}\n" in unit
     program = [sys.executable, str(script.__file__), "trainer-image", str(tmp_path)]
     told = subprocess.run(program, capture_output=True, text=True, check=True)
     assert script.trainer_archive(tmp_path) == archive and told.stdout == image

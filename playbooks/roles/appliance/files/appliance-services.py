@@ -70,8 +70,8 @@ def wait(client: Any, plan: Any) -> dict[str, str]:
 
 def trainer_archive(content: Path) -> Path | None:
     """Return the archive of the trainer's image, or None when the bundle has none."""
-    archive = content / "images" / f"{TRAINER}.oci.tar"
-    return archive if archive.is_file() else None
+    archives = [content / "images" / f"{name}.oci.tar" for name in (TRAINER, f"{TRAINER}-cuda")]
+    return next((archive for archive in archives if archive.is_file()), None)
 
 
 def train(client: Any, plan: Any, archive: Path) -> int:
@@ -93,7 +93,7 @@ def main() -> int:
     """Run."""
     from appliance.bundle.images import engine
     from appliance.bundle.images.proof import identify
-    from appliance.bundle.images.services import down, read_plan, remove_others, up
+    from appliance.bundle.images.services import carried, down, read_plan, remove_others, up
 
     verb, content = sys.argv[1], Path(sys.argv[2])
     archive = trainer_archive(content)
@@ -102,7 +102,8 @@ def main() -> int:
         return 0
     client = engine.connect()
     profile = PROFILE if has_profile() else None
-    whole = read_plan(content / "images" / "compose.yaml", dict(os.environ), apparmor=profile)
+    read = read_plan(content / "images" / "compose.yaml", dict(os.environ), apparmor=profile)
+    whole = carried(read, content / "images")
     plan = always(whole)
     if verb == TRAINER:
         return train(client, whole, archive) if archive else 0

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from appliance.bundle.images.recipe import load_defaults, load_image, names
-from appliance.bundle.images.services import Plan, container_options, read_plan, substitute
+from appliance.bundle.images.services import (
+    Plan,
+    carried,
+    container_options,
+    read_plan,
+    substitute,
+)
 from appliance.core.errors import BundleRecipeError
+from tests.unit.bundle.images.memory_engine import small_archive
 
 ROOT = Path(__file__).resolve().parents[4]
 IMAGES = ROOT / "images"
@@ -55,6 +62,26 @@ def test_a_host_with_apparmor_gets_its_profile() -> None:
     assert "apparmor=appliance-service" in container_options(found, "gateway")["security_opt"]
     text = (ROOT / "security" / "apparmor" / "appliance-service").read_text(encoding="utf-8")
     assert "profile appliance-service " in text
+
+
+def test_a_bundle_for_cards_brings_other_images_and_their_containers_get_the_cards(
+    plan: Plan, tmp_path: Path
+) -> None:
+    """The shipped recipe for NVIDIA has NAME-cuda where the compose file says NAME."""
+    for name in ("gateway", "inference-cuda", "trainer-cuda", "console", "console-cuda"):
+        small_archive(tmp_path / f"{name}.oci.tar", f"appliance/{name}:7")
+    found = carried(plan, tmp_path)
+    images = {name: service["image"] for name, service in found.services.items()}
+    assert images["inference"] == "appliance/inference-cuda:7"
+    assert images["trainer"] == "appliance/trainer-cuda:7"
+    assert {n for n, s in images.items() if s != plan.services[n]["image"]} == {
+        "inference",
+        "trainer",
+    }
+    request = container_options(found, "inference")["device_requests"]
+    assert [(r.driver, r.device_ids) for r in request] == [("cdi", ["nvidia.com/gpu=all"])]
+    assert "device_requests" not in container_options(found, "gateway")
+    assert carried(plan, tmp_path / "nothing") == plan
 
 
 def test_no_service_may_talk_to_the_engine_that_runs_it() -> None:
