@@ -5,6 +5,9 @@ stands in the recipe (``lifecycle.after``), is noted on the disk before the chan
 and is forgotten when it was restarted, so that a cut in between loses nothing. The writer of the
 log is one of the units: no intent of ours is open while it changes, and systemd stops those who
 write before it and starts them after it (``After=appliance-audit.service`` in their units).
+
+``systemctl`` asks for one unit after the other. The services are named first: until their
+containers have stopped, all other jobs are queued, and systemd orders what is queued.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from appliance.core.settings import load_settings
 from appliance.core.settings.bundle import BundleSettings
 
 WRITER = "appliance-audit.service"
+FIRST = ("appliance-services.service", WRITER)
 ACTION = "bundle.restart"
 POLL_S = 0.2
 ASK_S = 60.0  # systemd answers a question in milliseconds, on a machine under emulation in seconds
@@ -78,12 +82,13 @@ class SystemdUnits:
         return running_in(told, str(self.home.root))
 
     def restart(self, names: Sequence[str]) -> None:
-        """Ask systemd once: it orders the stops and starts, and goes on when we are killed.
+        """Ask systemd in one call: it orders stops and starts, and goes on when we are killed.
 
         What did not come up again is seen by looking, not by the exit status.
         """
         with contextlib.suppress(subprocess.TimeoutExpired):
-            _systemctl("try-restart", *names, timeout=self.limits.restart_timeout_s)
+            asked = ["try-restart", *in_order(names)]
+            _systemctl(*asked, timeout=self.limits.restart_timeout_s)
         if WRITER in names:
             self._wait_for_writer()
 
@@ -126,6 +131,11 @@ def _systemctl(*words: str, timeout: float = ASK_S) -> str:
         timeout=timeout,
     )
     return done.stdout
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Return ``names`` in the order they are asked for."""
+    return [n for n in FIRST if n in names] + sorted(n for n in names if n not in FIRST)
 
 
 def running_in(shown: str, home: str) -> list[str]:

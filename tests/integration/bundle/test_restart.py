@@ -108,7 +108,7 @@ def test_the_units_writer_takes_over_from_one_that_a_command_started(
         assert after.run() == {}
         assert status(home) == now
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked.count(f"try-restart {WRITER} {SERVICES}") == 1
+    assert asked.count(f"try-restart {SERVICES} {WRITER}") == 1
 
 
 def test_a_writer_that_does_not_come_back_is_told_and_not_replaced(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.audit.event import Event
-from appliance.bundle.install.restart import running_in
+from appliance.bundle.install.restart import in_order, running_in
 from appliance.bundle.install.store import Store
 from appliance.core.errors import (
     AuditUnavailableError,
@@ -175,6 +175,13 @@ def test_a_damaged_note_is_an_error_not_a_guess(bench: Bench) -> None:
     path.write_text('{"units": 3}')
     with pytest.raises(StateDamagedError):
         bench.installer().recover()
+
+
+def test_the_services_are_asked_first_and_then_the_writer() -> None:
+    """A systemd on trial stopped all who write, then the writer, and started the writer first."""
+    named = ["appliance-audit-collect.service", AUDIT, "appliance-trainer.service", SERVICES]
+    assert in_order(named) == [SERVICES, AUDIT, named[0], named[2]]
+    assert in_order([OLD, AUDIT]) == [AUDIT, OLD]
 
 
 def test_units_of_another_home_are_left_alone() -> None:
