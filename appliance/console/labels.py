@@ -134,6 +134,8 @@ ACTIONS: Final = {
     "bundle.update": N_("Version updated"),
     "bundle.rollback": N_("Version rolled back"),
     "bundle.recovered": N_("Interrupted change of version settled"),
+    "bundle.restart_begins": N_("Services are about to run the version in use"),
+    "bundle.restart": N_("Services run the version in use"),
     "bundle.repair": N_("Medium repaired"),
     "bundle.verify": N_("Medium verified"),
     "init.configured": N_("Appliance set up"),
