@@ -36,7 +36,6 @@ from appliance.core.settings.bundle import BundleSettings
 
 WRITER = "appliance-audit.service"
 FIRST = ("appliance-services.service", WRITER)
-ACTION = "bundle.restart"
 POLL_S = 0.2
 ASK_S = 60.0  # systemd answers a question in milliseconds, on a machine under emulation in seconds
 UP = frozenset({"active", "activating", "reloading"})
@@ -184,17 +183,17 @@ class After:
         running = [] if why else self.units.running(names)
         if not running:
             said = why or NONE_RUNS
-            self.recorder.event(ACTION, detail={"units": said})
+            self.recorder.event("bundle.restart", detail={"units": said})
             return {"restarted": [], "restart": said}
         # Two events, not an action: an intent that is open while the writer changes would be
         # settled as unknown.
         listed = {"units": " ".join(running)}
-        self.recorder.event(f"{ACTION}_begins", detail=listed)
+        self.recorder.event("bundle.restart_begins", detail=listed)
         self.recorder.close()
         self.units.restart(running)
         up = self.units.running(running)
         lost = [name for name in running if name not in up]
         listed |= {"not_running": " ".join(lost)} if lost else {}
         outcome: Outcome = "failure" if lost else "success"
-        self.recorder.event(ACTION, detail=listed, outcome=outcome)
+        self.recorder.event("bundle.restart", detail=listed, outcome=outcome)
         return {"restarted": up, "not_running": lost}
