@@ -28,7 +28,8 @@ VARIABLE = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 # `{{ hardening_content }}/security/apparmor`, `x_content ~ '/security/exceptions.yaml'`
 PLACE = re.compile(r"[a-z_]*content\s*(?:\}\}|~ ')/([A-Za-z0-9_./-]+)")
 MODULE = re.compile(r"^\s*(?:- )?([a-z0-9_]+\.[a-z0-9_]+)\.[a-z0-9_]+:", re.MULTILINE)
-MADE_THERE = {"debs", "images/trainer.oci.tar"}  # what the collectors write
+MADE_THERE = {"debs"}  # what the package collector writes
+ARCHIVE = re.compile(r"images/([a-z0-9-]+)\.oci\.tar")
 
 
 def texts() -> Iterator[str]:
@@ -117,7 +118,10 @@ def test_every_file_a_role_reads_is_carried(name: str) -> None:
     paths = carried(load_recipe(name))
     wanted = {place.rstrip("/.") for text in texts() for place in PLACE.findall(text)}
     assert {"security/firewall.yaml", "security/exceptions.yaml", "hardware/alerts.yml"} <= wanted
-    for place in sorted(wanted - MADE_THERE):
+    archives = {place: ARCHIVE.fullmatch(place) for place in wanted}
+    brought = {image.name for system in SYSTEMS for image in load_recipe(system).images}
+    assert {m[1] for m in archives.values() if m} == {"trainer", "trainer-cuda"} <= brought
+    for place in sorted(wanted - MADE_THERE - {p for p, m in archives.items() if m}):
         assert place in paths or any(p.startswith(f"{place}/") for p in paths), place
     assert {"security/controls.yaml", "security/seccomp/appliance.json"} <= paths
     assert {"playbooks/site.yml", "playbooks/setup.sh", "docs/it/install.md"} <= paths
