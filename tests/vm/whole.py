@@ -104,46 +104,37 @@ class Whole:
     # -- bad input: preflight refuses, nothing changed -----------------------------------------
 
     def refuse_bad_input(self) -> str:
-        """A disk with data, a wrong clock, no key: each refused in words, nothing is written."""
-        guest, told = self.proof.guest, []
+        """Everything wrong at once is told at once, then a wrong disk; nothing is written."""
+        guest, toml = self.proof.guest, f"{setup.HOME}/appliance.toml"
         self.say(f"{_DISK_WITH_DATA} {DATA_DISK}")
         before = self._fingerprint()
-        for name, prepare, undo, expected in (
-            ("disk with data", "true", f"wipefs -q -a {DATA_DISK}", "data disk"),
-            ("clock years off", "date -s 2031-01-01", f"date -s '{self._clock()}'", "clock"),
-            (
-                "SSH key missing",
-                f"sed -i.kept 's/^admin_keys.*/admin_keys = []/' {setup.HOME}/appliance.toml",
-                f"mv {setup.HOME}/appliance.toml.kept {setup.HOME}/appliance.toml",
-                "SSH key",
-            ),
-            (
-                "wrong disk named",
-                f"sed -i.kept 's/PROOFDATA1/NOSUCHDISK/' {setup.HOME}/appliance.toml",
-                f"mv {setup.HOME}/appliance.toml.kept {setup.HOME}/appliance.toml",
-                "data disk",
-            ),
-        ):
-            guest.must(prepare)
-            done = guest.run(f"{SETUP} host provision --date {self.today} 2>&1", 900)
-            if name == "disk with data" and self._fingerprint() != before:
-                raise GuestError("the disk with data was written to")
-            guest.must(undo)
-            if done.rc == 0 or expected not in done.out:
-                raise GuestError(f"{name}: exit {done.rc}: {done.out[-800:]}")
-            told.append(name)
-        if (
-            guest.run(f"test -e /dev/mapper/appliance-data || cryptsetup isLuks {DATA_DISK}").rc
-            == 0
-        ):
+        self._refused(
+            "date -s 2031-01-01 && sed -i.kept 's/^admin_keys.*/admin_keys = []/'",
+            ("data disk", "clock", "SSH key"),
+        )
+        guest.must(f"date -s '{datetime.now(UTC):%Y-%m-%d %H:%M:%S}'")
+        if self._fingerprint() != before:
+            raise GuestError("the disk with data was written to")
+        guest.must(f"wipefs -q -a {DATA_DISK}")
+        self._refused("sed -i.kept 's/PROOFDATA1/NOSUCHDISK/'", ("data disk",))
+        made = f"test -e /dev/mapper/appliance-data || cryptsetup isLuks {DATA_DISK}"
+        if guest.run(made).rc == 0:
             raise GuestError("a refused run made the volume")
-        return "refused: " + ", ".join(told)
+        guest.must(f"grep -q PROOFDATA1 {toml}")
+        return "refused: disk with data, clock years off, SSH key missing, wrong disk named"
+
+    def _refused(self, spoil: str, expected: tuple[str, ...]) -> None:
+        """Spoil the settings, try, put them right; each of ``expected`` has to be told."""
+        guest, toml = self.proof.guest, f"{setup.HOME}/appliance.toml"
+        guest.must(f"{spoil} {toml}")
+        done = guest.run(f"{SETUP} host provision --date {self.today} 2>&1", 900)
+        guest.must(f"mv {toml}.kept {toml}")
+        missing = [word for word in expected if word not in done.out]
+        if done.rc == 0 or missing:
+            raise GuestError(f"exit {done.rc}, not told: {missing}: {done.out[-800:]}")
 
     def _fingerprint(self) -> str:
         return self.say(f"dd if={DATA_DISK} bs=1M count=64 status=none | sha256sum")
-
-    def _clock(self) -> str:
-        return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
 
     # -- step 7 --------------------------------------------------------------------------------
 
