@@ -70,8 +70,8 @@ class Builder:
         image = load_image(self._options.images, name)
         if not image.built_here and not self._options.everything:
             raise BundleRecipeError(
-                expected="an image that can be built on any machine",
-                found=f"{name}, a recipe for a machine with its tool kit",
+                expected="an image that is made in minutes",
+                found=f"{name}, which takes gigabytes of wheels or hours of compiling",
                 remedy="Read docs/it/images.md on what it needs, then say --everything.",
             )
         names = chain(self._options.images, name)

@@ -28,7 +28,7 @@ from appliance.core.errors import ArchiveRefusedError, BundleRecipeError, Collec
 
 # glibc of Debian 12 is 2.36; older platforms are what most wheels name.
 PLATFORMS = (
-    *(f"manylinux_2_{n}_x86_64" for n in (36, 35, 34, 32, 31, 28, 27, 24, 17, 12, 5)),
+    *(f"manylinux_2_{n}_x86_64" for n in range(36, 4, -1)),
     *("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"),
 )
 ENTRY = re.compile(
