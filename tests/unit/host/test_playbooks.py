@@ -227,6 +227,22 @@ def test_a_package_that_is_not_what_was_signed_is_refused(tmp_path: Path) -> Non
         index.index_of(debs, targets)
 
 
+@pytest.mark.parametrize("packed", ["xz", "gzip", "none", "zstd"])
+def test_a_package_says_of_itself_what_dpkg_says(tmp_path: Path, packed: str) -> None:
+    folder = tmp_path / "a"
+    (folder / "DEBIAN").mkdir(parents=True)
+    text = "Package: a\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\n"
+    text += "Description: ação\n more of it\n .\n the end\n"
+    (folder / "DEBIAN" / "control").write_text(text, encoding="utf-8")
+    deb = tmp_path / "a.deb"
+    build = ["dpkg-deb", "--uniform-compression", f"-Z{packed}", "--build", str(folder), str(deb)]
+    subprocess.run(build, check=True, capture_output=True)
+    said = subprocess.run(
+        ["dpkg-deb", "--field", str(deb)], check=True, capture_output=True, text=True
+    ).stdout
+    assert _script("apt_source", "make_index.py").control_of(deb) == said.strip() != ""
+
+
 def test_cards_are_found_without_a_driver(tmp_path: Path) -> None:
     cards = _script("nvidia", "cards.py")
     for name, vendor, kind in (
