@@ -122,6 +122,17 @@ def test_exposure_that_equals_the_declaration_is_right(machine: str) -> None:
     assert outside.to_dict()["open"] == []
 
 
+def test_a_machine_that_keeps_its_addresses_to_each_card_is_scanned_too(machine: str) -> None:
+    """Hardening sets arp_ignore: the cable's end does not answer for another card's address."""
+    sh("ip", "netns", "exec", machine, "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=2")
+    guard(machine, "8443")
+    with listening(machine, 8443, 8450):
+        inside = compare(vantage(machine).scan(ADDRESS, CLIENT), declared(8443))
+        outside = compare(vantage(machine).scan(ADDRESS, OUTSIDER), declared(8443))
+    assert inside.to_dict()["open"] == ["8443/tcp"]
+    assert outside.to_dict()["open"] == []
+
+
 def test_a_port_nobody_declared_is_named(machine: str) -> None:
     guard(machine, "8443, 8450")
     with listening(machine, 8443, 8450):
