@@ -98,7 +98,8 @@ def compare(seen: Seen, declared: Declaration) -> Exposure:
         )
     if not (seen.answered or seen.open):
         raise ScanUselessError(
-            expected=f"a sign of life from {seen.target}", found="none, and not all packets arrived at it"
+            expected=f"a sign of life from {seen.target}",
+            found="none, and not all packets arrived at it",
         )
     return Exposure(seen.target, seen.source, declared.open_to(seen.source), seen.open)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.vm.guest import Guest, GuestError
 
 PROFILE = "xccdf_org.ssgproject.content_profile_anssi_bp28_enhanced"
 CONTENT = "/opt/proof/ssg/usr/share/xml/scap/ssg/content/ssg-debian12-ds.xml"
+REGISTER = Path(__file__).parents[2] / "security" / "exceptions.yaml"
 LYNIS_MIN = 85
 SHARE_MIN = 0.90
 _XCCDF = "{http://checklists.nist.gov/xccdf/1.2}"
@@ -22,7 +24,7 @@ _COUNTED = ("pass", "fixed", "fail", "error", "unknown")
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers; ``high`` names the rules of high severity that fail."""
+    """The numbers; ``high``: failed rules of high severity that no exception names."""
 
     lynis: int
     results: dict[str, int]
@@ -67,11 +69,12 @@ def judge(lynis: int, results: bytes) -> Scores:
         for row in ET.fromstring(results).iter(f"{_XCCDF}rule-result")  # noqa: S314 - our own guest's
     ]
     bad = [(rule.rpartition("_rule_")[2], high) for rule, high, said in rows if said == "fail"]
+    known = set(re.findall(r"\w+", REGISTER.read_text(encoding="utf-8")))
     return Scores(
         lynis,
         dict(Counter(said for _, _, said in rows)),
         tuple(sorted(rule for rule, _ in bad)),
-        tuple(sorted(rule for rule, severity in bad if severity == "high")),
+        tuple(sorted(rule for rule, severity in bad if severity == "high" and rule not in known)),
     )
 
 
