@@ -24,7 +24,11 @@ printf 'deb [trusted=yes] file:%s ./\n' "$state/apt" > "$list"
 echo "2/4 installing what the agent needs"
 only_ours() { apt-get -q -o "Dir::Etc::SourceList=$list" -o Dir::Etc::SourceParts=/dev/null "$@"; }
 only_ours update
-DEBIAN_FRONTEND=noninteractive only_ours install -y --no-install-recommends python3-venv python3-apt libgomp1
+export DEBIAN_FRONTEND=noninteractive
+# What a power cut left half-installed is finished first; on an untouched machine both do nothing.
+dpkg --configure -a --force-confold || true
+only_ours install -y --fix-broken
+only_ours install -y --no-install-recommends python3-venv python3-apt libgomp1
 
 echo "3/4 installing the agent"
 # A power cut leaves files empty that pip and tar take for finished.
