@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 import tarfile
@@ -22,31 +23,32 @@ from appliance.bundle.images.tools import call, require
 from appliance.bundle.images.wheels import WheelHouse, read_lock
 from appliance.core.canonical import file_hash, value_hash
 from appliance.core.durable import new_folder, os_errors
-from appliance.core.errors import CollectFailedError
+from appliance.core.errors import BundleRecipeError, CollectFailedError
 
 NAME = "llama-cpp-python"
 PACKAGES = "g++,cmake,ninja-build,python3,python3-pip"
 TOOLS = WheelsWanted(lock="bootstrap.lock", roots=["scikit-build-core"])
 SCRIPT = "inference/build-llama.sh"
-# CUDA's compiler comes as wheels too. Architectures: RTX 30, 40, H100, RTX 50 (needs CUDA 12.8+).
+# CUDA's compiler comes as wheels too; RTX 50 (120) needs 12.8 or newer.
 CUDA = WheelsWanted(
     lock="../inference-cuda/cuda.lock",
     roots=["nvidia-cuda-nvcc", "nvidia-cuda-cccl", "nvidia-cuda-runtime", "nvidia-cublas"],
 )
 CUDA_HOME = "/in/cuda/nvidia/cu13"
 CUDA_FLAGS = (
-    "-DGGML_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=86;89;90;120 "
-    f"-DCUDAToolkit_ROOT={CUDA_HOME} -DCMAKE_CUDA_COMPILER={CUDA_HOME}/bin/nvcc "
+    "-DGGML_CUDA=ON",
+    f"-DCUDAToolkit_ROOT={CUDA_HOME}",
+    f"-DCMAKE_CUDA_COMPILER={CUDA_HOME}/bin/nvcc",
     # No driver on the build machine to link with: its memory functions are not used.
-    "-DGGML_CUDA_NO_VMM=ON "
-    # The libraries lie where their wheels put them in the image.
-    "-DCMAKE_BUILD_RPATH=/usr/local/lib/python3.11/dist-packages/nvidia/cu13/lib"
+    "-DGGML_CUDA_NO_VMM=ON",
 )
+ARCHITECTURES = "inference-cuda/architectures"
+ARCHITECTURE = re.compile(r"\d{2,3}[af]?")
+# CMake's own name for the choice of architectures: it goes before the recipe's file.
+ARCHITECTURES_VARIABLE = "CUDAARCHS"
 # SOURCE_DATE_EPOCH makes ggml leave every instruction set off, not only the build machine's own:
 # these are what each supported processor has, and without them a token takes several times as long.
-CPU_FLAGS = " ".join(
-    f"-DGGML_{name}=ON" for name in ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C")
-)
+CPU_FLAGS = tuple(f"-DGGML_{name}=ON" for name in ("SSE42", "AVX", "AVX2", "BMI2", "FMA", "F16C"))
 SERVER = "llama-server"
 CONVERTERS = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/", "gguf-py/gguf/")
 LICENCE = "LICENSE.llama.cpp"
@@ -136,17 +138,41 @@ class LlamaBuilder:
                 "source": sorted(self._pin()),
                 "script": file_hash(self._images / SCRIPT),
                 "suite": self._defaults.suite,
+                "python": self._defaults.python,
                 "packages": PACKAGES,
                 "epoch": self._epoch,
-                "cuda": self._cuda() if cuda else [],
-                **({} if cuda else {"cpu": CPU_FLAGS}),
+                "flags": self._flags(cuda=cuda),
+                "cuda": self._cuda_lock() if cuda else "",
             }
         )
 
-    def _cuda(self) -> list[str]:
+    def _cuda_lock(self) -> str:
         path = self._images / "locks" / CUDA.lock
         with os_errors(path):
-            return [CUDA_FLAGS, file_hash(path)]
+            return file_hash(path)
+
+    def _flags(self, *, cuda: bool) -> list[str]:
+        if not cuda:
+            return list(CPU_FLAGS)
+        # The same instructions of the processor: what does not fit on the card runs there.
+        wanted = ";".join(f"{name}-real" for name in self.architectures())
+        return [*CPU_FLAGS, *CUDA_FLAGS, f"-DCMAKE_CUDA_ARCHITECTURES={wanted}"]
+
+    def architectures(self) -> list[str]:
+        """Return the GPU architectures to compile for: the environment's, else the recipe's."""
+        path = self._images / ARCHITECTURES
+        with os_errors(path):
+            lines = path.read_text(encoding="utf-8").splitlines()
+        recipe = " ".join(line for line in lines if not line.startswith("#"))
+        names = re.split(r"[;,\s]+", os.environ.get(ARCHITECTURES_VARIABLE, recipe).strip())
+        for name in names:
+            if not ARCHITECTURE.fullmatch(name):
+                raise BundleRecipeError(
+                    expected=f"GPU architectures as 89 or 120 ({ARCHITECTURES_VARIABLE}, "
+                    f"{ARCHITECTURES})",
+                    found=repr(name),
+                )
+        return names
 
     def _pin(self) -> frozenset[str]:
         path = self._images / "locks" / "agent.lock"
@@ -181,8 +207,10 @@ class LlamaBuilder:
         return next(folder.glob("llama_cpp_python-*.tar.gz"))
 
     def _compile(self, folder: Path, *, cuda: bool) -> None:
-        require("mmdebstrap", "unshare", "chroot")
+        require("mmdebstrap", "unshare", "chroot", "flock")
         source = self.source()
+        kept = folder.with_name(f"{folder.name}.unfinished").resolve()
+        kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="appliance-llama-") as name:
             work = Path(name)
             inside, out = work / "in", work / "out"
@@ -191,21 +219,14 @@ class LlamaBuilder:
             shutil.copy(source, inside)
             shutil.copy(self._images / SCRIPT, inside / "build.sh")
             self._unpack(TOOLS, inside / "wheels")
-            flags = CPU_FLAGS
             if cuda:
                 self._unpack(CUDA, inside / "cuda")
-                flags = CUDA_FLAGS
-            command = (
-                'unshare --net chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin '
-                f"SOURCE_DATE_EPOCH={self._epoch} EXTRA_CMAKE_ARGS='{flags}' "
-                f"sh /in/build.sh /in/{source.name} /in/wheels /out"
-            )
             call(
                 [
                     *("mmdebstrap", "--quiet", "--variant=minbase", "--format=null"),
                     *(f"--include={PACKAGES}", '--aptopt=Apt::Install-Recommends "false"'),
                     f"--customize-hook=copy-in {inside} /",
-                    f"--customize-hook={command}",
+                    f"--customize-hook={self._hook(source.name, kept, cuda=cuda)}",
                     f"--customize-hook=sync-out /out {out}",
                     *(self._defaults.suite, "/dev/null", *self._defaults.mirrors),
                 ],
@@ -214,6 +235,28 @@ class LlamaBuilder:
             with new_folder(folder) as target:
                 for path in sorted(out.iterdir()):
                     shutil.copy(path, target)
+        shutil.rmtree(kept, ignore_errors=True)
+
+    def _hook(self, source: str, kept: Path, *, cuda: bool) -> str:
+        """Return the shell command that compiles in the root ``$1``.
+
+        Run by root, the objects lie in ``kept`` outside of it, so that a compile that was broken
+        off is gone on with; a lock lets two builders of the same inputs take turns.
+        """
+        inner = shlex.join(
+            [
+                *("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"),
+                *(f"SOURCE_DATE_EPOCH={self._epoch}", "sh", "/in/build.sh", f"/in/{source}"),
+                *("/in/wheels", "/out", self._defaults.python, *self._flags(cuda=cuda)),
+            ]
+        )
+        compiled, turn = f'exec chroot "$0" {inner}', ""
+        if os.geteuid() == 0:  # another user's root has no rights to the folder
+            place = shlex.quote(str(kept))
+            # The mount is this process's alone: whoever removes the root does not see it.
+            compiled = f'mkdir -p {place} && mount --bind {place} "$0/build" && {compiled}'
+            turn = f"flock {shlex.quote(f'{kept}.lock')} "
+        return f'mkdir "$1/build" && {turn}unshare --net --mount sh -c {shlex.quote(compiled)} "$1"'
 
     def _unpack(self, wanted: WheelsWanted, folder: Path) -> None:
         for wheel in self._house.collect(wanted):
@@ -222,3 +265,5 @@ class LlamaBuilder:
                     path = Path(archive.extract(info, folder))
                     if (info.external_attr >> 16) & 0o111:  # a compiler must stay a program
                         path.chmod(0o755)
+                    # A new time would make every object older than the headers it is made of.
+                    os.utime(path, (self._epoch, self._epoch))
