@@ -192,7 +192,7 @@ def test_carried_to_a_blank_machine_without_a_network(
     two = said(f"bundle update /media/2 --date {TODAY}")["version"]
     assert "this is 0.1.1" in run("cat /srv/appliance/bundle/current/content/docs/note.txt")
     back = {"ok": True, "version": one, "earlier": two, "warnings": []}
-        assert said("bundle rollback") == back
+    assert said("bundle rollback") == back
     assert "this is 0.1.0" in run("cat /srv/appliance/bundle/current/content/docs/note.txt")
     assert said(f"bundle update /media/1 --date {TODAY}", 77)["error"]["id"] == "bundle-rollback"
     run("/srv/appliance/bundle/current/activated/venv/bin/appliance --version")
