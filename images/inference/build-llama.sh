@@ -17,7 +17,7 @@ mkdir -p "$source" "$out"
 tar -xzf "$sdist" -C "$source" --strip-components=1 --no-same-owner
 
 # Shared libraries look beside themselves; the program looks where the image has the wheel.
-beside="\$ORIGIN"
+beside="\$ORIGIN" elsewhere=
 # CUDA's wheels hold the libraries under their versioned names only; a linker wants the plain one.
 for library in /in/cuda/nvidia/*/lib/lib*.so.*; do
     [ -e "$library" ] || continue
@@ -25,8 +25,9 @@ for library in /in/cuda/nvidia/*/lib/lib*.so.*; do
     toolkit=${library%/lib/*}
     ln -sfn lib "$toolkit/lib64"  # where nvcc looks
     beside="\$ORIGIN:\$ORIGIN/../../nvidia/${toolkit##*/}/lib"
+    elsewhere=" -Wl,-rpath-link,$toolkit/lib"  # for linking only: what the libraries need
 done
-server=/usr/local/lib/python$python/dist-packages/llama_cpp/lib
+found=-Wl,-rpath,/usr/local/lib/python$python/dist-packages/llama_cpp/lib
 
 # The paths of the build go into no file, so that the folder's name changes no byte.
 same="-ffile-prefix-map=$source=. -ffile-prefix-map=$objects=."
@@ -37,7 +38,7 @@ same="-ffile-prefix-map=$source=. -ffile-prefix-map=$objects=."
 cmake -G Ninja -S "$source/vendor/llama.cpp" -B "$objects" -DCMAKE_BUILD_TYPE=Release \
     -DBUILD_SHARED_LIBS=ON -DCMAKE_PLATFORM_NO_VERSIONED_SONAME=ON -DCMAKE_SKIP_RPATH=ON \
     -DCMAKE_SHARED_LINKER_FLAGS="-Wl,-rpath,'$beside'" \
-    -DCMAKE_EXE_LINKER_FLAGS="-Wl,-rpath,$server" \
+    -DCMAKE_EXE_LINKER_FLAGS="$found$elsewhere" \
     -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_CURL=OFF \
     -DGGML_RPC=OFF -DGGML_NATIVE=OFF -DGGML_CCACHE=OFF \
     -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
