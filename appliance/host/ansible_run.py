@@ -97,7 +97,8 @@ class RunnerAnsible:
             raise BusyError(expected="one run of the playbooks at a time", found="another one")
         with os_errors(private):
             shutil.rmtree(private, ignore_errors=True)
-            private.mkdir(parents=True, mode=0o700)
+            (private / "tmp").mkdir(parents=True, mode=0o700)
+            private.chmod(0o700)
         return private
 
     def _environment(self, private: Path, *, local: bool) -> dict[str, str]:
@@ -109,7 +110,11 @@ class RunnerAnsible:
             "ANSIBLE_GALAXY_DISABLE_GPG_VERIFY": "true",
             "LC_ALL": "C.UTF-8",
         }
-        return found | ({"ANSIBLE_REMOTE_TEMP": str(private / "tmp")} if local else {})
+        if local:
+            # Not /tmp: a run after an interrupted one may see it mounted over, when a service is
+            # restarted, with the module that waits for the answer in it (seen).
+            found |= dict.fromkeys(("ANSIBLE_REMOTE_TEMP", "TMPDIR"), str(private / "tmp"))
+        return found
 
 
 def _end_now(playbook: str) -> None:
