@@ -7,16 +7,24 @@ from typing import Any
 
 from docker import DockerClient
 from docker.errors import DockerException, ImageLoadError, ImageNotFound
+from requests.exceptions import RequestException
 
 from appliance.bundle.images.proof import Proven, identify, prove
 from appliance.core.durable import os_errors
 from appliance.core.errors import ImageRefusedError, ToolMissingError
 
+# Seconds the engine may be silent: unpacking 3 GB on a slow disk says nothing for minutes.
+SILENT_S = 1800
+
 
 def connect(base_url: str | None = None) -> DockerClient:
     """Return a client of the engine (``DOCKER_HOST`` or the usual socket when none is named)."""
     try:
-        client = DockerClient(base_url=base_url) if base_url else DockerClient.from_env()
+        client = (
+            DockerClient(base_url=base_url, timeout=SILENT_S)
+            if base_url
+            else DockerClient.from_env(timeout=SILENT_S)
+        )
         client.ping()
     except DockerException as error:
         raise ToolMissingError(
@@ -39,7 +47,7 @@ def load(client: DockerClient, archive: Path) -> Proven:
         stream.seek(0)
         try:
             client.images.load(stream)
-        except (ImageLoadError, DockerException) as error:
+        except (ImageLoadError, DockerException, RequestException) as error:
             raise ImageRefusedError(
                 expected=f"the engine to take {proven.reference}", found=type(error).__name__
             ) from error
