@@ -82,7 +82,7 @@ class Image(_Strict):
     size_limit_mb: int | None = None
     accelerator: Literal["cpu", "cuda"] = "cpu"
     built_here: bool = Field(
-        default=True, description="False: a recipe for a build machine with the named tool kit."
+        default=True, description="False: hours of compiling or gigabytes; with --everything only."
     )
 
 
