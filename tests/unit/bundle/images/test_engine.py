@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
+from requests.exceptions import ReadTimeout
 
-from appliance.bundle.images.engine import bring
+from appliance.bundle.images.engine import SILENT_S, bring, connect
 from appliance.bundle.images.proof import identify, prove_file
 from appliance.bundle.images.services import LABEL, Plan, remove_others
-from appliance.core.errors import ArchiveRefusedError
+from appliance.core.errors import ArchiveRefusedError, ImageRefusedError
 from tests.unit.bundle.images.memory_engine import MemoryEngine, small_archive
 
 
@@ -52,6 +53,34 @@ def test_an_archive_that_was_exchanged_is_proven_before_the_engine_gets_it(tmp_p
     with pytest.raises(ArchiveRefusedError):
         bring(client, path)
     assert engine.loads == 0
+
+
+def test_an_engine_that_unpacks_for_minutes_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def client(**options: Any) -> Any:
+        given.update(options)
+        return SimpleNamespace(ping=lambda: True)
+
+    monkeypatch.setattr("appliance.bundle.images.engine.DockerClient", client)
+    connect("unix:///run/other.sock")
+    assert given["timeout"] == SILENT_S >= 600
+
+
+def test_an_engine_that_stops_answering_refused_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.oci.tar"
+    small_archive(path, "appliance/a:1")
+
+    class Silent(MemoryEngine):
+        def load(self, stream: IO[bytes]) -> None:
+            raise ReadTimeout
+
+    engine: Any = Silent()
+    with pytest.raises(ImageRefusedError) as caught:
+        bring(engine, path)
+    assert caught.value.found == "ReadTimeout"
 
 
 def test_containers_of_services_that_are_gone_are_removed() -> None:
