@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 _FINISHED = {"runner_on_ok", "runner_on_failed", "runner_on_unreachable", "runner_on_skipped"}
 _ITEMS = {"runner_item_on_ok", "runner_item_on_failed"}
 _MESSAGE = 1200
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 OUTSIDE = "(play)"
 
 
@@ -77,7 +75,7 @@ class Tally:
         kind, data = event.get("event", ""), event.get("event_data") or {}
         role = str(data.get("role") or OUTSIDE)
         if kind in {"verbose", "error"} and "[ERROR]" in (text := str(event.get("stdout", ""))):
-            self.said = " ".join(_COLOURS.sub("", text).split())[:_MESSAGE]
+            self.said = " ".join(text.split())[:_MESSAGE]
         if kind == "playbook_on_task_start":
             self.task = str(data.get("task", ""))
             return role

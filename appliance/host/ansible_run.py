@@ -97,8 +97,8 @@ class RunnerAnsible:
             raise BusyError(expected="one run of the playbooks at a time", found="another one")
         with os_errors(private):
             shutil.rmtree(private, ignore_errors=True)
-            (private / "tmp").mkdir(parents=True, mode=0o700)
-            private.chmod(0o700)
+            private.mkdir(parents=True, mode=0o700)
+            (private / "tmp").mkdir(mode=0o700)
         return private
 
     def _environment(self, private: Path, *, local: bool) -> dict[str, str]:
@@ -108,6 +108,7 @@ class RunnerAnsible:
             "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
             "ANSIBLE_HOME": str(private / "home"),
             "ANSIBLE_GALAXY_DISABLE_GPG_VERIFY": "true",
+            "ANSIBLE_NOCOLOR": "1",  # its words go into our errors
             "LC_ALL": "C.UTF-8",
         }
         if local:

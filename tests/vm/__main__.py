@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.vm import image, medium, stick
 from tests.vm.guest import Guest
 from tests.vm.proof import Proof, run
-from tests.vm.whole import Options, Whole, run_whole
+from tests.vm.whole import Options, Whole, run_whole, steps_of
 
 _TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -61,7 +61,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--go-on", metavar="STEP", default="", help="in a guest that was left on, from this step"
     )
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.quick and (given.go_on or given.skip):
+        parser.error("expected --go-on and --skip with the whole proof, found --quick")
+    if (given.bundle is None) != (given.root is None) or (given.go_on and given.bundle is None):
+        parser.error("expected --bundle and --root together; --go-on needs both")
+    return given
 
 
 def _quick(folder: Path, given: argparse.Namespace) -> Proof:
@@ -103,6 +108,10 @@ def _whole(folder: Path, given: argparse.Namespace) -> Proof:
     if given.cut is not None:
         options.cuts = tuple(given.cut)
     whole = Whole(proof, carried, options)
+    names = [step.name for step in steps_of(whole)]
+    if unknown := [name for name in (*given.skip, given.go_on) if name and name not in names]:
+        sys.stderr.write(f"vm-test: expected steps of: {'; '.join(names)}\nfound: {unknown}\n")
+        sys.exit(2)
     if given.go_on:
         guest.attach()
         run_whole(whole, given.go_on)

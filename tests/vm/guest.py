@@ -25,7 +25,7 @@ LAN_MAC = "52:54:00:00:00:01"
 
 _SECURITY = "apparmor=1 security=apparmor audit=1"
 # Without KVM the kernel distrusts the TSC and reads the HPET instead, each time through QEMU's
-# one lock: programs took twice as long (measured). QEMU gives both processors one counter.
+# one lock: a start of Python took half as long again (measured). QEMU gives both one counter.
 _CLOCK = "tsc=reliable no_timer_check"
 
 

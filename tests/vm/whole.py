@@ -302,10 +302,9 @@ def run_whole(whole: Whole, go_on: str = "") -> None:
     """Do all steps, or those from ``go_on`` in a guest that an earlier run left on."""
     proof = whole.proof
     proof.prefix, proof.recovery = SETUP, _SAFE
-    todo = [*_install(whole), *_look(whole), *_locks(whole)]
+    todo = steps_of(whole)
     if go_on:
-        names = [step.name for step in todo]
-        todo = todo[names.index(go_on) :]
+        todo = todo[[step.name for step in todo].index(go_on) :]
         if proof.guest.run(f"test -e {HOME}/bundle/current").rc == 0:
             proof.prefix, proof.home = INSTALLED, HOME
     for step in todo:
@@ -313,6 +312,11 @@ def run_whole(whole: Whole, go_on: str = "") -> None:
             continue
         if not proof.step(step.name, step.work) and step.needed:
             return
+
+
+def steps_of(whole: Whole) -> list[Todo]:
+    """Return all steps in their order."""
+    return [*_install(whole), *_look(whole), *_locks(whole)]
 
 
 def _install(whole: Whole) -> Iterator[Todo]:

@@ -104,14 +104,15 @@ def carried(plan: Plan, images: Path) -> Plan:
 
     A bundle for NVIDIA cards has NAME-cuda in place of NAME; its containers are given the cards.
     """
-    services = {}
-    for name, service in plan.services.items():
-        image = service["image"].rpartition("/")[2].partition(":")[0]
-        with_cards = images / f"{image}{CUDA}.oci.tar"
-        if not (images / f"{image}.oci.tar").is_file() and with_cards.is_file():
-            service = {**service, "image": identify(with_cards)[0], "gpus": "all"}  # noqa: PLW2901 - the same service, for cards
-        services[name] = service
-    return replace(plan, services=services)
+    return replace(plan, services={n: _carried(s, images) for n, s in plan.services.items()})
+
+
+def _carried(service: dict[str, Any], images: Path) -> dict[str, Any]:
+    image = service["image"].rpartition("/")[2].partition(":")[0]
+    with_cards = images / f"{image}{CUDA}.oci.tar"
+    if (images / f"{image}.oci.tar").is_file() or not with_cards.is_file():
+        return service
+    return {**service, "image": identify(with_cards)[0], "gpus": "all"}
 
 
 def container_options(plan: Plan, name: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Units(Protocol):
         ...
 
     def restart(self, names: Sequence[str]) -> None:
-        """Restart ``names`` in one transaction; return when that is over and the log answers."""
+        """Restart ``names``; return when that is over and the log answers."""
         ...
 
 
@@ -81,7 +81,7 @@ class SystemdUnits:
         return running_in(told, str(self.home.root))
 
     def restart(self, names: Sequence[str]) -> None:
-        """Ask systemd in one call: it orders stops and starts, and goes on when we are killed.
+        """Ask in one call: systemd orders what is queued, and goes on when we are killed.
 
         What did not come up again is seen by looking, not by the exit status.
         """

@@ -88,7 +88,7 @@ def test_a_status_without_a_failed_task_is_still_a_failure() -> None:
 
 
 def test_a_plan_of_playbooks_that_could_not_begin_is_not_a_plan_without_changes() -> None:
-    said = {"event": "verbose", "stdout": "\x1b[0;31m[ERROR]: couldn't resolve x.y.z\x1b[0m"}
+    said = {"event": "verbose", "stdout": "[ERROR]: couldn't\n resolve x.y.z"}
     worker = Provisioner(Twin([said], 4), MemoryRecorder("host"))
     for look in (worker.plan, worker.verify_there):
         with pytest.raises(ProvisionFailedError) as caught:
