@@ -22,11 +22,12 @@ def test_the_set_up_installs_what_provisioning_and_installing_import() -> None:
     (line,) = [x for x in setup.splitlines() if x.startswith("from_bundle ansible-core")]
     wanted = _closure(line.split()[1:])
     package = PLAYBOOKS.parent / "appliance"
+    known = packages_distributions()
     missing = set()
     for part in ("core", "audit", "host", "bundle", "hardware"):
         for path in (package / part).rglob("*.py"):
             for name in _imports(path) - _LATER - set(sys.stdlib_module_names) - {"appliance"}:
-                if not wanted & {_plain(d) for d in packages_distributions().get(name, [])}:
+                if not wanted & {_plain(d) for d in known.get(name, [])}:
                     missing.add(f"{name} in {path.relative_to(package)}")
     assert sorted(missing) == []
 
