@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -252,7 +253,7 @@ def test_a_cut_while_pruning_is_finished_later(
         bench = Bench(Home(tmp_path / step.replace(":", "-")).prepare(), world)
         installed(bench, release, 1, 2)
         third = release(3)
-        killed_at(bench, step, lambda b=bench, m=third: b.install(m, "update"))  # type: ignore[misc] # bound now
+        killed_at(bench, step, partial(bench.install, third, "update"))
         settled(bench)
         # The child's engine is another one: here is what the machine's own was asked at last.
         wanted = [] if step == "before:clear" else [{image_of(tmp_path, 1): "appliance/own:1"}]
